@@ -1,0 +1,61 @@
+"""Feed contracts: what each origin promises to send, without which silence and absence mean nothing."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stream_recon.domain.events import Origin  # noqa: TC001 - pydantic reads it at run time
+
+Promise = Literal["complete", "partial", "absent"]
+Microseconds = Annotated[int, Field(ge=0)]
+
+
+class FeedContract(BaseModel):
+    """The promises of one origin for the venues and accounts that match; the first contract that matches holds.
+
+    `fills`, `orders`, ...: None is the default promise (complete for fills and orders, partial for the rest) of a feed
+    of which nobody has said anything; such a feed is treated as absent until it has spoken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: Origin
+    venue: str = "*"
+    account: str = "*"
+    sources: tuple[str, ...] | None = None
+    """Who must vouch, each for itself; None: every source heard of for that venue."""
+    fills: Promise | None = None
+    orders: Promise | None = None
+    positions: Promise | None = None
+    balances: Promise | None = None
+    ledger: Promise | None = None
+    ledger_covers: Literal["all", "non_trade"] = "all"
+    order_within_us: Microseconds = 2_000_000
+    grace_us: Microseconds = 5_000_000
+    silence: Literal["stale", "trust"] = "stale"
+    stale_after_us: Microseconds = 30_000_000
+    idle_after_us: Microseconds = 5_000_000
+    tolerance: dict[str, str] = Field(default_factory=dict)
+    """Absolute tolerances, by `field` or `field:asset`; `venue_precision` gives significant digits."""
+
+
+class Contracts(BaseModel):
+    """All contracts of a deployment, in the order in which they are tried."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    contracts: tuple[FeedContract, ...] = ()
+
+    def of(self, origin: Origin, venue: str, account_id: str) -> FeedContract:
+        """The first contract that matches, else the default one of that origin."""
+        for contract in self.contracts:
+            if (
+                contract.origin == origin
+                and fnmatchcase(venue, contract.venue)
+                and fnmatchcase(account_id, contract.account)
+            ):
+                return contract
+        return FeedContract(origin=origin)
