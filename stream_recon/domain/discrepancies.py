@@ -1,0 +1,110 @@
+"""What is published: discrepancies, feed conditions, and their identity.
+
+An id is a hash of facts alone (account, identity, the origins compared, business key), never of offsets or times of
+processing, so the same discrepancy found again, after a restart or by another strategy, is the same one.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Literal
+
+from msgspec import Struct
+
+from stream_recon.domain.events import Origin, Stream  # noqa: TC001 - msgspec reads them at run time
+
+Kind = Literal[
+    "missing_internal", "missing_exchange", "fill_mismatch", "order_mismatch", "position_mismatch",
+    "balance_mismatch", "ledger_missing", "duplicate_conflict", "net_change_mismatch",
+]  # fmt: skip
+Identity = Literal["trade", "order", "position", "balance", "net_change"]
+Status = Literal["OPEN", "ACKNOWLEDGED", "RESOLVED", "CLEARED"]
+Transition = Literal["OPENED", "UPDATED", "CLEARED", "REOPENED", "ACKNOWLEDGED", "RESOLVED", "SUPERSEDED"]
+Severity = Literal["critical", "warning", "info"]
+Reason = Literal[
+    "STALE", "NEVER_SENT", "SEQ_GAP", "CLOCK_SKEW", "SCHEMA_ERROR", "UNMAPPED_INSTRUMENT", "LOOKBACK_TRUNCATED",
+    "LATE_BEYOND_HORIZON", "SOURCE_FAILED",
+]  # fmt: skip
+
+
+class FieldDifference(Struct, frozen=True, omit_defaults=True):
+    """One field on both sides; `difference` (internal - exchange) where it is a number."""
+
+    field: str
+    internal: str | None
+    exchange: str | None
+    difference: str | None = None
+
+
+class Evidence(Struct, frozen=True, omit_defaults=True):
+    """One record that was looked at, and where it lies in the log or the file."""
+
+    origin: Origin
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    record: dict[str, object]
+
+
+class Discrepancy(Struct, kw_only=True, tag_field="record", tag="discrepancy"):
+    """The state of one discrepancy after one transition; on recon.alerts.v1 each, on recon.breaks.v1 the newest."""
+
+    alert_id: str
+    version: int
+    transition: Transition
+    status: Status
+    kind: Kind
+    identity: Identity
+    severity: Severity
+    account: str
+    venue: str
+    account_id: str
+    instrument: str | None
+    trade_id: str | None
+    side: str | None
+    event_us: int
+    """Time of the newest event it rests on."""
+    due_us: int
+    """The time that the watermarks had to pass before it could be said."""
+    cause: str
+    """One sentence: what is wrong."""
+    fields: list[FieldDifference]
+    evidence: list[Evidence]
+    size: str
+    """|difference| / max(|internal|, |exchange|) of the field that differs most, a fraction; 1 where one side has none."""
+    reopened: int = 0
+    late: bool = False
+    """A record arrived later than its contract allows."""
+    notify: bool = True
+    strategy: str = "real_time"
+
+
+class FeedCondition(Struct, kw_only=True, tag_field="record", tag="feed_condition"):
+    """Why something cannot be known yet, one per source, stream, partition and reason, opened and cleared alike."""
+
+    alert_id: str
+    version: int
+    transition: Transition
+    status: Status
+    reason: Reason
+    severity: Severity
+    origin: Origin
+    source: str
+    stream: Stream
+    partition: int
+    account: str | None
+    since_us: int
+    """The time up to which the feed is known."""
+    waiting: int
+    """How many records cannot be judged because of it."""
+    cause: str
+    reopened: int = 0
+    notify: bool = True
+
+
+Alert = Discrepancy | FeedCondition
+
+
+def alert_id(*facts: str) -> str:
+    """32 hex digits over the facts, in order; a unit separator cannot occur inside an identifier."""
+    return blake2b("\x1f".join(facts).encode(), digest_size=16).hexdigest()
