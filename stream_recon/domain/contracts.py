@@ -39,7 +39,9 @@ class FeedContract(BaseModel):
     stale_after_us: Microseconds = 30_000_000
     idle_after_us: Microseconds = 5_000_000
     tolerance: dict[str, str] = Field(default_factory=dict)
-    """Absolute tolerances, by `field` or `field:asset`; `venue_precision` gives significant digits."""
+    """Absolute tolerances, by `field` or `field:asset`: within them amounts agree."""
+    venue_precision: Annotated[int, Field(ge=1, le=38)] | None = None
+    """The significant digits this venue rounds to: amounts agree within two units of the last one."""
 
 
 class Contracts(BaseModel):

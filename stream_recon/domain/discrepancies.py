@@ -6,8 +6,9 @@ processing, so the same discrepancy found again, after a restart or by another s
 
 from __future__ import annotations
 
+from decimal import Decimal
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -108,3 +109,25 @@ Alert = Discrepancy | FeedCondition
 def alert_id(*facts: str) -> str:
     """32 hex digits over the facts, in order; a unit separator cannot occur inside an identifier."""
     return blake2b("\x1f".join(facts).encode(), digest_size=16).hexdigest()
+
+
+class Thresholds(NamedTuple):
+    """Above which size a numeric difference is critical, and a person's to resolve."""
+
+    critical: Decimal = Decimal("0.01")
+    warning: Decimal = Decimal("0.001")
+
+
+_AT_LEAST: dict[Kind, Severity] = {
+    "missing_internal": "critical",
+    "missing_exchange": "critical",
+    "duplicate_conflict": "warning",
+}
+
+
+def severity_of(kind: Kind, size: Decimal, thresholds: Thresholds) -> Severity:
+    """Severity by kind and size (a fraction)."""
+    floor = _AT_LEAST.get(kind, "info")
+    if floor == "critical" or size > thresholds.critical:
+        return "critical"
+    return "warning" if floor == "warning" or size > thresholds.warning else "info"

@@ -1,0 +1,129 @@
+"""An account as a lane sees it: the promises made for it, and the clocks that its conclusions wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_recon.core.cases import terms_of
+from stream_recon.core.watermarks import UNKNOWN_US, Clock, Source
+from stream_recon.domain.events import ORIGINS, STREAMS, account_of, default_source
+
+if TYPE_CHECKING:
+    from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.events import Origin, Stream
+
+MINUTE_US = 60_000_000
+
+
+class Feeds:
+    """The two fill feeds that accounts with the same promises are compared between, and what is remembered of them."""
+
+    __slots__ = ("clocks", "expiry", "promises")
+
+    def __init__(self, clocks: tuple[Clock, Clock], promises: tuple[str | None, str | None]) -> None:
+        self.clocks = clocks
+        self.promises = promises
+        self.expiry: dict[int, list[str]] = {}
+        """Keys to forget, by the minute of their event time."""
+
+    def promised(self, origin: int) -> bool:
+        """Whether a fill that is missing on that side is a fault."""
+        return self.promises[origin] in {None, "complete"}
+
+    def known_us(self) -> int:
+        """The time up to which both are known; of a feed that sends nothing, the other one says it."""
+        times_us = [
+            clock.watermark_us
+            for clock, promise in zip(self.clocks, self.promises, strict=True)
+            if not (promise == "absent" or (clock.silent and (promise == "partial" or not clock.heard)))
+        ]
+        return min(times_us, default=UNKNOWN_US)
+
+    def remember(self, ts_us: int, key: str) -> None:
+        """Let `key` be forgotten one horizon after its time."""
+        minute = ts_us // MINUTE_US
+        keys = self.expiry.get(minute)
+        if keys is None:
+            self.expiry[minute] = [key]
+        else:
+            keys.append(key)
+
+
+class Account:
+    """One account: key, contracts, and the clocks of its fills."""
+
+    __slots__ = ("clocks", "default_source", "feeds", "grace_us", "name", "parked", "promised", "terms", "within_us")
+
+    def __init__(self, name: str, feeds: Feeds, contracts: Contracts) -> None:
+        venue, account_id = name.split("|", 1)
+        internal, exchange = (contracts.of(origin, venue, account_id) for origin in ORIGINS)
+        self.name = name
+        self.feeds = feeds
+        self.clocks = feeds.clocks
+        self.promised = (feeds.promised(0), feeds.promised(1))
+        self.grace_us = (internal.grace_us, exchange.grace_us)
+        self.within_us = (internal.order_within_us, exchange.order_within_us)
+        self.terms = terms_of(internal, exchange)
+        self.default_source = (default_source("internal", venue), default_source("exchange", venue))
+        self.parked: set[str] = set()
+        """Cases whose absence proves nothing for now: a hole in the numbering, or a record that could not be read."""
+
+
+class Directory:
+    """The accounts, sources and clocks of one partition number."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self.contracts = contracts
+        self.accounts: dict[tuple[str, str], Account] = {}
+        self.feeds: dict[tuple[Clock, Clock, str | None, str | None], Feeds] = {}
+        self.clocks: dict[tuple[Origin, Stream, str, tuple[str, ...] | None], Clock] = {}
+        self.sources: dict[tuple[Origin, Stream], dict[str, Source]] = {(o, s): {} for o in ORIGINS for s in STREAMS}
+
+    def account(self, venue: str, account_id: str) -> Account:
+        """The account, known or new."""
+        account = self.accounts.get((venue, account_id))
+        if account is None:
+            pair = tuple(self.contracts.of(origin, venue, account_id) for origin in ORIGINS)
+            clocks = (
+                self.clock("internal", "fills", venue, pair[0].sources),
+                self.clock("exchange", "fills", venue, pair[1].sources),
+            )
+            feeds = self.feeds.setdefault(
+                (*clocks, pair[0].fills, pair[1].fills), Feeds(clocks, (pair[0].fills, pair[1].fills))
+            )
+            account = Account(account_of(venue, account_id), feeds, self.contracts)
+            self.accounts[venue, account_id] = account
+        return account
+
+    def of_key(self, key: str) -> Account:
+        """The account of a trade key."""
+        venue, account_id = key.split("\x1f", 1)[0].split("|", 1)
+        return self.account(venue, account_id)
+
+    def clock(self, origin: Origin, stream: Stream, venue: str, named: tuple[str, ...] | None) -> Clock:
+        """The clock of a feed, known or new."""
+        clock = self.clocks.get((origin, stream, venue, named))
+        if clock is None:
+            clock = self.clocks[origin, stream, venue, named] = Clock(origin, stream, venue, named)
+            known = self.sources[origin, stream]
+            if named is None:
+                for source in known.values():
+                    if venue in source.venues:
+                        clock.join(source)
+            else:
+                for name in named:
+                    clock.join(known.setdefault(name, Source(name)))
+            clock.refresh()
+        return clock
+
+    def source(self, origin: Origin, stream: Stream, name: str, venue: str | None) -> Source:
+        """The source, known or new, as one that speaks for `venue`."""
+        source = self.sources[origin, stream].setdefault(name, Source(name))
+        if venue is None and name.startswith(f"{origin}|"):
+            venue = name.split("|", 1)[1]
+        if venue is not None and venue not in source.venues:
+            source.venues.add(venue)
+            for clock in self.clocks.values():
+                if (clock.origin, clock.stream, clock.venue, clock.named) == (origin, stream, venue, None):
+                    clock.join(source)
+        return source

@@ -1,0 +1,140 @@
+"""What is said of a discrepancy: its id, the fields that differ, the records, its size and severity, and a sentence."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from stream_recon.core.cases import AMOUNT_FIELDS, CONTENT_FIELDS, EXACTLY, differing_fields, fold
+from stream_recon.domain.amounts import difference, plain, relative_size
+from stream_recon.domain.discrepancies import Discrepancy, Evidence, FieldDifference, alert_id, severity_of
+from stream_recon.domain.events import ORIGINS
+
+if TYPE_CHECKING:
+    from stream_recon.core.cases import Claim, Seen, Tolerance
+    from stream_recon.domain.discrepancies import Kind, Thresholds
+
+
+def split_key(key: str) -> tuple[str, str, str, str]:
+    """(account, instrument, root trade id, side) of a trade key."""
+    account, instrument, trade_id, side = key.split("\x1f")
+    return account, instrument, trade_id, side
+
+
+def trade_alert_id(key: str, kind: Kind, origin: int) -> str:
+    """The id of a discrepancy of the trade identity: account, identity, the origins compared, business key."""
+    account, instrument, trade_id, side = split_key(key)
+    compared = ORIGINS[origin] if kind == "duplicate_conflict" else "internal:exchange"
+    return alert_id(account, "trade", kind, compared, instrument, trade_id, side)
+
+
+def discrepancy_of(
+    key: str, claim: Claim, tolerance: Tolerance, topics: tuple[str | None, str | None], partition: int | None,
+    thresholds: Thresholds,
+) -> Discrepancy:  # fmt: skip
+    """The published form of a claim. Its version, transition and status are the register's."""
+    account, instrument, trade_id, side = split_key(key)
+    venue, account_id = account.split("|", 1)
+    fields = _fields(claim, tolerance)
+    size = _size(fields)
+    return Discrepancy(
+        alert_id=trade_alert_id(key, claim.kind, claim.origin),
+        version=0,
+        transition="OPENED",
+        status="OPEN",
+        kind=claim.kind,
+        identity="trade",
+        severity=severity_of(claim.kind, size, thresholds),
+        account=account,
+        venue=venue,
+        account_id=account_id,
+        instrument=instrument,
+        trade_id=trade_id,
+        side=side,
+        event_us=max(seen.ts_us for records in claim.sides for seen in records),
+        due_us=max(claim.due_us, 0),
+        cause=_cause(claim, fields),
+        fields=fields,
+        evidence=[
+            Evidence(
+                origin=ORIGINS[o],
+                topic=topics[o],
+                partition=partition if seen.offset is not None else None,
+                offset=seen.offset,
+                record=_record(seen),
+            )
+            for o in (0, 1)
+            for seen in claim.sides[o]
+        ],
+        size=plain(size),
+    )
+
+
+def _record(seen: Seen) -> dict[str, object]:
+    """The record as it was sent; of one that was agreed and put away, the fields that are kept."""
+    if seen.value is not None:
+        return dict(json.loads(seen.value, parse_float=str))
+    return {"trade_id": seen.trade_id, **_contents(seen)}
+
+
+def _contents(seen: Seen) -> dict[str, str]:
+    return {f: v for f, v in zip(CONTENT_FIELDS, seen.content.split("\x1f"), strict=True) if v}
+
+
+def _fields(claim: Claim, tolerance: Tolerance) -> list[FieldDifference]:
+    """The differing fields; for a missing fill every field that the other side has."""
+    faces = fold(claim.sides[0]), fold(claim.sides[1])
+    if claim.kind == "duplicate_conflict":
+        first, second = faces[claim.origin].live[:2]
+        names = differing_fields(first.content, second.content, EXACTLY)
+        return [_difference(name, _contents(first).get(name), _contents(second).get(name)) for name in names]
+    ours = _contents(faces[0].live[0]) if faces[0].live else None
+    theirs = _contents(faces[1].live[0]) if faces[1].live else None
+    if ours is not None and theirs is not None:
+        names = differing_fields(faces[0].live[0].content, faces[1].live[0].content, tolerance)
+        return [_difference(name, ours.get(name), theirs.get(name)) for name in names]
+    return [
+        _difference(name, (ours or {}).get(name), (theirs or {}).get(name))
+        for name in CONTENT_FIELDS
+        if name in (ours or theirs or {})
+    ]
+
+
+def _difference(field: str, internal: str | None, exchange: str | None) -> FieldDifference:
+    if field in AMOUNT_FIELDS and internal is not None and exchange is not None:
+        return FieldDifference(field, internal, exchange, plain(difference(internal, exchange)))
+    return FieldDifference(field, internal, exchange)
+
+
+def _size(fields: list[FieldDifference]) -> Decimal:
+    """The size of the field that differs most; 1 where one side has none, or that is no number."""
+    return max(
+        (
+            relative_size(field.internal, field.exchange)
+            if field.difference is not None and field.internal is not None and field.exchange is not None
+            else Decimal(1)
+            for field in fields
+        ),
+        default=Decimal(0),
+    )
+
+
+def _cause(claim: Claim, fields: list[FieldDifference]) -> str:
+    sides = claim.sides
+    if claim.kind == "duplicate_conflict":
+        origin = ORIGINS[claim.origin]
+        return f"{origin} sent this fill more than once, with different {_names(fields)}; no copy is believed"
+    if claim.kind == "fill_mismatch":
+        corrected = [ORIGINS[o] for o in (0, 1) if fold(sides[o]).amended]
+        if len(corrected) == 1:
+            return f"{corrected[0]} corrected this fill, the other side did not: {_names(fields)} differ"
+        return f"both sides have this fill, but disagree on {_names(fields)}"
+    here, lacking = ORIGINS[1 - claim.origin], ORIGINS[claim.origin]
+    if sides[claim.origin]:
+        return f"{lacking} busted this fill, {here} still counts it"
+    return f"{here} has this fill, {lacking} never sent it"
+
+
+def _names(fields: list[FieldDifference]) -> str:
+    return ", ".join(field.field for field in fields) or "content"
