@@ -9,7 +9,7 @@ from stream_recon.core.watermarks import UNKNOWN_US, Clock, Source
 from stream_recon.domain.events import ORIGINS, STREAMS, account_of, default_source
 
 if TYPE_CHECKING:
-    from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.contracts import Contracts, FeedContract
     from stream_recon.domain.events import Origin, Stream
 
 MINUTE_US = 60_000_000
@@ -52,12 +52,15 @@ class Feeds:
 class Account:
     """One account: key, contracts, and the clocks of its fills."""
 
-    __slots__ = ("clocks", "default_source", "feeds", "grace_us", "name", "parked", "promised", "terms", "within_us")
+    __slots__ = (
+        "clocks", "contracts", "default_source", "feeds", "grace_us", "name", "parked", "promised", "terms", "within_us",
+    )  # fmt: skip
 
-    def __init__(self, name: str, feeds: Feeds, contracts: Contracts) -> None:
-        venue, account_id = name.split("|", 1)
-        internal, exchange = (contracts.of(origin, venue, account_id) for origin in ORIGINS)
+    def __init__(self, name: str, feeds: Feeds, contracts: tuple[FeedContract, FeedContract]) -> None:
+        internal, exchange = contracts
+        venue = name.split("|", 1)[0]
         self.name = name
+        self.contracts = contracts
         self.feeds = feeds
         self.clocks = feeds.clocks
         self.promised = (feeds.promised(0), feeds.promised(1))
@@ -83,15 +86,11 @@ class Directory:
         """The account, known or new."""
         account = self.accounts.get((venue, account_id))
         if account is None:
-            pair = tuple(self.contracts.of(origin, venue, account_id) for origin in ORIGINS)
-            clocks = (
-                self.clock("internal", "fills", venue, pair[0].sources),
-                self.clock("exchange", "fills", venue, pair[1].sources),
-            )
-            feeds = self.feeds.setdefault(
-                (*clocks, pair[0].fills, pair[1].fills), Feeds(clocks, (pair[0].fills, pair[1].fills))
-            )
-            account = Account(account_of(venue, account_id), feeds, self.contracts)
+            internal, exchange = (self.contracts.of(origin, venue, account_id) for origin in ORIGINS)
+            clocks = self.clock("fills", venue, account_id, internal), self.clock("fills", venue, account_id, exchange)
+            promises = internal.fills, exchange.fills
+            feeds = self.feeds.setdefault((*clocks, *promises), Feeds(clocks, promises))
+            account = Account(account_of(venue, account_id), feeds, (internal, exchange))
             self.accounts[venue, account_id] = account
         return account
 
@@ -100,18 +99,20 @@ class Directory:
         venue, account_id = key.split("\x1f", 1)[0].split("|", 1)
         return self.account(venue, account_id)
 
-    def clock(self, origin: Origin, stream: Stream, venue: str, named: tuple[str, ...] | None) -> Clock:
+    def clock(self, stream: Stream, venue: str, account_id: str, contract: FeedContract) -> Clock:
         """The clock of a feed, known or new."""
-        clock = self.clocks.get((origin, stream, venue, named))
+        clock = self.clocks.get((contract.origin, stream, venue, contract.sources))
         if clock is None:
-            clock = self.clocks[origin, stream, venue, named] = Clock(origin, stream, venue, named)
-            known = self.sources[origin, stream]
-            if named is None:
+            clock = self.clocks[contract.origin, stream, venue, contract.sources] = Clock(
+                stream, venue, account_id, contract
+            )
+            known = self.sources[contract.origin, stream]
+            if contract.sources is None:
                 for source in known.values():
                     if venue in source.venues:
                         clock.join(source)
             else:
-                for name in named:
+                for name in contract.sources:
                     clock.join(known.setdefault(name, Source(name)))
             clock.refresh()
         return clock
@@ -124,6 +125,6 @@ class Directory:
         if venue is not None and venue not in source.venues:
             source.venues.add(venue)
             for clock in self.clocks.values():
-                if (clock.origin, clock.stream, clock.venue, clock.named) == (origin, stream, venue, None):
+                if clock.contract.sources is None and (clock.origin, clock.stream, clock.venue) == (origin, stream, venue):
                     clock.join(source)
         return source

@@ -23,11 +23,12 @@ from msgspec import Struct
 
 from stream_recon.domain.amounts import difference, to_decimal
 
+from stream_recon.domain.discrepancies import Kind  # noqa: TC001 - msgspec reads it at run time
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream_recon.domain.contracts import FeedContract
-    from stream_recon.domain.discrepancies import Kind
     from stream_recon.domain.events import Fill
 
 Exec = Literal["trade", "correction", "bust"]
@@ -104,6 +105,10 @@ class Case(Struct):
 
     key: str
     sides: tuple[list[Seen], list[Seen]]
+    opened: list[tuple[Kind, int]] = []
+    """What has ever been published of it: kind and the side concerned."""
+    beyond_horizon: bool = False
+    """It came too late to say what its counterpart's absence means."""
 
     @property
     def newest_us(self) -> int:

@@ -8,17 +8,30 @@ publish, and one `Changes` to write to recon.state.v1. Folding all `Changes` eve
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from stream_recon.core.accounts import Directory
+from stream_recon.core.conditions import Conditions
+from stream_recon.core.memory import Changes, restore, snapshot, take_changes
+from stream_recon.core.register import Published, Register
+from stream_recon.core.trades import TradeBook
+from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.domain.decode import Rejected
+from stream_recon.domain.discrepancies import Thresholds
+from stream_recon.domain.events import ORIGINS, Fill, Heartbeat, default_source
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stream_recon.core.accounts import Account
+    from stream_recon.core.watermarks import Clock, Source
     from stream_recon.domain.contracts import Contracts
-    from stream_recon.domain.decode import Rejected
-    from stream_recon.domain.discrepancies import Alert
     from stream_recon.domain.events import Event, Origin, Stream
+
+HORIZON_US = 60 * 60 * 1_000_000
 
 
 class Batch(Struct):
@@ -34,17 +47,6 @@ class Batch(Struct):
     events: list[Event | Rejected]
 
 
-class Published(Struct):
-    """One transition to publish, with Kafka's time of the record that made it due."""
-
-    alert: Alert
-    trigger_us: int
-
-
-class Changes(Struct):
-    """What changed in a lane: the unit of its durable state (encoded with msgspec's msgpack)."""
-
-
 class Drained(Struct):
     """What `drain` takes out."""
 
@@ -55,21 +57,163 @@ class Drained(Struct):
 class Lane:
     """The state of one partition number."""
 
-    def __init__(self, partition: int, contracts: Contracts) -> None: ...
+    def __init__(
+        self, partition: int | None, contracts: Contracts, *, horizon_us: int = HORIZON_US, thresholds: Thresholds | None = None
+    ) -> None:
+        self.partition = partition
+        self.tallies: Counter[str] = Counter()
+        self.directory = Directory(contracts)
+        self.register = Register()
+        self.conditions = Conditions(partition, self.directory, self.register)
+        self.book = TradeBook(
+            partition,
+            self.directory,
+            self.register,
+            self.tallies,
+            horizon_us,
+            thresholds or Thresholds(),
+            self.conditions.absence_proven,
+            self._beyond_horizon,
+        )
+        self.newest_us: dict[tuple[Origin, Stream], int] = {}
+        """Kafka's time of the newest record of each topic."""
 
     def step(self, batch: Batch) -> None:
-        """Apply the records of a batch, one by one."""
+        """Apply the records of a batch, one by one: each first takes its place, then lifts its source's watermark."""
+        o = ORIGINS.index(batch.origin)
+        origin, stream = batch.origin, batch.stream
+        fills = stream == "fills"
+        if fills:
+            self.book.topics[o] = batch.topic
+        accounts, register, add = self.directory.accounts, self.register, self.book.add
+        sources = self.directory.sources[origin, stream]
+        conditions = self.conditions
+        for event, time_us, offset, value in zip(batch.events, batch.times_us, batch.offsets, batch.values, strict=True):
+            register.trigger_us = time_us
+            kind = event.__class__
+            if kind is Rejected:
+                self._reject(o, stream, event)
+                continue
+            if kind is Heartbeat:
+                self._heartbeat(origin, stream, event, time_us)
+                continue
+            account = accounts.get((event.venue, event.account_id)) or self.directory.account(event.venue, event.account_id)
+            ts_us = event.ts_us
+            if conditions.unread_open:
+                conditions.close_unread(o, stream, account, ts_us)
+            if kind is Fill and fills:
+                add(account, o, event, offset, value)
+            else:
+                self.tallies["unverified"] += 1
+                self.directory.clock(stream, event.venue, event.account_id, account.contracts[o])
+            name = event.source or account.default_source[o]
+            source = sources.get(name)
+            if source is None or event.venue not in source.venues:
+                source = self.directory.source(origin, stream, name, event.venue)
+            if event.feed_seq is not None and conditions.number(
+                account, o, name, event.feed_seq, event.feed_epoch, ts_us
+            ):
+                self.book.judge_again(account)
+            if ts_us > time_us:
+                conditions.ahead(origin, stream, source, ts_us, time_us, account.within_us[o])
+            self._lift(source, min(ts_us - account.within_us[o], time_us), time_us)
+        self.tallies["consumed"] += len(batch.events)
+        if batch.times_us:
+            self.newest_us[origin, stream] = batch.times_us[-1]
+
+    def _lift(self, source: Source, to_us: int, time_us: int) -> None:
+        if source.ahead_until_us:
+            clock = source.clocks[0] if source.clocks else None
+            if clock is not None:
+                self.conditions.caught_up(clock.origin, clock.stream, source, time_us)
+        source.heard_us = time_us
+        lifts = to_us > source.watermark_us
+        if lifts:
+            source.watermark_us = to_us
+        for clock in source.clocks:
+            if clock.silent:
+                self.conditions.heard(clock, source)
+            if lifts and clock.refresh() and clock.watermark_us >= clock.deadlines.next_us and clock.stream == "fills":
+                self.book.fall_due(clock)
+
+    def _heartbeat(self, origin: Origin, stream: Stream, event: Heartbeat, time_us: int) -> None:
+        self.tallies["control"] += 1
+        source = self.directory.source(origin, stream, event.source, event.venue)
+        if event.through_us > time_us:
+            self.conditions.ahead(origin, stream, source, event.through_us, time_us, 0)
+        self._lift(source, min(event.through_us, time_us), time_us)
+
+    def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
+        self.tallies["rejected"] += 1
+        self.conditions.reject(o, stream, rejected.account, rejected.reason)
+
+    def _beyond_horizon(self, account: Account, o: int) -> None:
+        self.tallies["beyond_horizon"] += 1
+        self.conditions.beyond_horizon(account, o)
 
     def tick(self, at_end_us: dict[tuple[Origin, Stream], int]) -> None:
-        """Say for how long (us, by the shell's clock) each topic has had nothing new while read to its very end."""
+        """Say for how long (us, by the shell's clock) each topic has had nothing new while read to its very end.
+
+        Topics that have not been read to their end are left out: of those, silence says nothing.
+        """
+        for feeds in self.directory.feeds.values():
+            for clock, other in (feeds.clocks, feeds.clocks[::-1]):
+                idle_us = at_end_us.get((clock.origin, clock.stream))
+                if idle_us is not None:
+                    self.conditions.silent(clock, self._silent_us(clock, idle_us), other)
+        self.conditions.confirm_gaps()
+
+    def _silent_us(self, clock: Clock, idle_us: int) -> int:
+        """How long a feed has been silent by Kafka's time, the topic having been read to its end."""
+        newest_us = self.newest_us.get((clock.origin, clock.stream))
+        slowest = clock.slowest()
+        heard_us = slowest.heard_us if slowest is not None else UNKNOWN_US
+        if newest_us is None:
+            return idle_us
+        if heard_us == UNKNOWN_US:
+            return idle_us + max(0, newest_us - clock.owed_since_us) if clock.owed else 0
+        return newest_us - heard_us + idle_us
+
+    def trusted_heartbeats(self, at_end_us: dict[tuple[Origin, Stream], int]) -> list[tuple[Origin, Stream, Heartbeat]]:
+        """The heartbeats that contracts with `silence: trust` allow: an idle feed follows the other, never beyond it."""
+        found: list[tuple[Origin, Stream, Heartbeat]] = []
+        for feeds in self.directory.feeds.values():
+            for clock, other in (feeds.clocks, feeds.clocks[::-1]):
+                idle_us = at_end_us.get((clock.origin, clock.stream), -1)
+                if clock.contract.silence != "trust" or idle_us < clock.contract.idle_after_us:
+                    continue
+                if other.watermark_us <= clock.watermark_us:
+                    continue
+                names = [source.name for source in clock.sources] or [default_source(clock.origin, clock.venue)]
+                found += [
+                    (
+                        clock.origin,
+                        clock.stream,
+                        Heartbeat(origin=clock.origin, source=name, venue=clock.venue, through_us=other.watermark_us),
+                    )
+                    for name in names
+                ]
+        return found
 
     def drain(self) -> Drained:
         """Take out what has been concluded and changed since the last call."""
-        raise RuntimeError
+        self.book.forget()
+        published, self.register.published = self.register.published, []
+        return Drained(published, take_changes(self, published))
 
     def restore(self, changes: Changes) -> None:
         """Fold one drained `Changes` into this lane."""
+        restore(self, changes)
 
     def snapshot(self, limit: int) -> Iterator[Changes]:
-        """The whole state as `Changes` of at most `limit` entries each."""
-        raise RuntimeError
+        """The whole state as `Changes` of at most about `limit` entries each. Nothing may be left undrained."""
+        return snapshot(self, limit)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records by what became of them; consumed is the sum of all the others."""
+        counts = Counter(self.tallies)
+        counts["open"] += len(self.book.waiting[0]) + len(self.book.waiting[1])
+        for case in self.book.cases.values():
+            counts.update(self.book.categories(case))
+        return dict(counts)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stream_recon.domain.events import Origin, Stream
+    from stream_recon.domain.contracts import FeedContract
+    from stream_recon.domain.events import Stream
 
 UNKNOWN_US = -1
 """The watermark of a feed that has said nothing."""
@@ -96,15 +97,16 @@ class Source:
 class Clock:
     """The watermark of the feed of one origin, stream and venue."""
 
-    __slots__ = ("deadlines", "named", "origin", "owed", "owed_since_us", "silent", "sources", "stream", "venue",
+    __slots__ = ("account_id", "contract", "deadlines", "origin", "owed", "owed_since_us", "silent", "sources", "stream", "venue",
                  "watermark_us")  # fmt: skip
 
-    def __init__(self, origin: Origin, stream: Stream, venue: str, named: tuple[str, ...] | None) -> None:
-        self.origin = origin
+    def __init__(self, stream: Stream, venue: str, account_id: str, contract: FeedContract) -> None:
+        self.origin = contract.origin
         self.stream = stream
         self.venue = venue
-        self.named = named
-        """The sources that must vouch; None: all that have been heard for the venue."""
+        self.account_id = account_id
+        self.contract = contract
+        """Of the account it was made for; accounts that share a clock share its sources."""
         self.sources: list[Source] = []
         self.watermark_us = UNKNOWN_US
         self.deadlines = Deadlines()

@@ -1,0 +1,276 @@
+"""Feed conditions: why something cannot be known yet, said once for all that it holds up.
+
+Two of them put absence in doubt: a hole in a source's numbering (SEQ_GAP) and a record that could not be read
+(SCHEMA_ERROR). Either may be the very record that seems to be missing. By the feed's own contract its time lies between
+the watermark before it and the next record's time + order_within; only what is absent in that span is in doubt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
+from stream_recon.domain.discrepancies import FeedCondition, alert_id
+from stream_recon.domain.events import ORIGINS, default_source
+
+if TYPE_CHECKING:
+    from stream_recon.core.accounts import Account, Directory
+    from stream_recon.core.register import Register
+    from stream_recon.core.watermarks import Clock, Source
+    from stream_recon.domain.discrepancies import Reason, Severity
+    from stream_recon.domain.events import Origin, Stream
+
+NAMED_LIMIT = 1_000
+"""Accounts with unreadable records that are told apart; of further ones only the number is known."""
+HOLES_LIMIT = 1_000
+"""Holes kept by source and account; beyond that neighbours are taken together."""
+
+_SEVERITY: dict[Reason, Severity] = {
+    "STALE": "critical",
+    "NEVER_SENT": "warning",
+    "SEQ_GAP": "critical",
+    "CLOCK_SKEW": "warning",
+    "SCHEMA_ERROR": "warning",
+    "LATE_BEYOND_HORIZON": "warning",
+}
+
+
+class Hole(Struct, array_like=True):
+    """Numbers never seen, `first` to `last`, and the time that their records must have."""
+
+    first: int
+    last: int
+    from_us: int
+    to_us: int
+
+
+class Numbering(Struct, array_like=True):
+    """The gapless counter of one source for one account."""
+
+    epoch: str | None
+    next: int
+    newest_us: int
+    holes: list[Hole] = []
+
+    def see(self, number: int, epoch: str | None, ts_us: int, within_us: int) -> bool:
+        """Count a record. True where that changed the holes."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.next = number
+        if number == self.next:
+            self.next += 1
+            self.newest_us = ts_us
+            return False
+        if number > self.next:
+            self.holes.append(Hole(self.next, number - 1, self.newest_us - within_us, ts_us + within_us))
+            self.next = number + 1
+            self.newest_us = ts_us
+            if len(self.holes) > HOLES_LIMIT:
+                first, second = self.holes[0], self.holes.pop(1)
+                self.holes[0] = Hole(first.first, second.last, first.from_us, second.to_us)
+            return True
+        for at, hole in enumerate(self.holes):
+            if hole.first <= number <= hole.last:
+                rest = [
+                    Hole(first, last, hole.from_us, hole.to_us)
+                    for first, last in ((hole.first, number - 1), (number + 1, hole.last))
+                    if first <= last
+                ]
+                self.holes[at : at + 1] = rest
+                return True
+        return False
+
+
+class Unread(Struct, array_like=True):
+    """Records of one account and topic that could not be read: how many, and when their events must have been."""
+
+    count: int
+    spans_us: list[tuple[int, int]] = []
+    """An end of NEVER_US is not known yet."""
+
+
+class Conditions:
+    """What is wrong with the feeds of one partition number."""
+
+    def __init__(self, partition: int | None, directory: Directory, register: Register) -> None:
+        self.partition = partition if partition is not None else 0
+        self.directory = directory
+        self.register = register
+        self.numberings: dict[tuple[int, str, str], Numbering] = {}
+        """By (origin, account, source)."""
+        self.gaps: dict[tuple[int, str], set[str]] = {}
+        """Sources with holes, by (origin, account)."""
+        self.unread: dict[tuple[int, Stream, str], Unread] = {}
+        self.unread_open: set[tuple[int, Stream, str]] = set()
+        """Those whose newest span has no end yet."""
+        self.beyond: dict[tuple[int, str], int] = {}
+        self.touched_numberings: set[tuple[int, str, str]] = set()
+
+    # -- absence in doubt ---------------------------------------------------------------------------------------------
+
+    def absence_proven(self, account: Account, o: int, ts_us: int) -> bool:
+        """Whether nothing known to be lost on side `o` may be the fill of that time that is absent there."""
+        for source in self.gaps.get((o, account.name), ()):
+            holes = self.numberings[o, account.name, source].holes
+            if any(hole.from_us <= ts_us <= hole.to_us for hole in holes):
+                return False
+        unread = self.unread.get((o, "fills", account.name))
+        return unread is None or not any(start <= ts_us <= end for start, end in unread.spans_us)
+
+    def number(self, account: Account, o: int, source: str, number: int, epoch: str | None, ts_us: int) -> bool:
+        """Count a numbered record. True where holes closed, so that what is parked should be judged again."""
+        key = (o, account.name, source)
+        self.touched_numberings.add(key)
+        numbering = self.numberings.get(key)
+        if numbering is None:
+            self.numberings[key] = Numbering(epoch, number + 1, ts_us)
+            return False
+        before = len(numbering.holes)
+        if not numbering.see(number, epoch, ts_us, account.within_us[o]):
+            return False
+        if numbering.holes:
+            self.gaps.setdefault((o, account.name), set()).add(source)
+        else:
+            self.gaps[o, account.name].discard(source)
+            self._clear("SEQ_GAP", ORIGINS[o], source, "fills", account.name)
+        return len(numbering.holes) <= before
+
+    def confirm_gaps(self) -> None:
+        """Publish the holes that every topic the source speaks on has passed: no slower topic will fill them."""
+        for (o, name), sources in self.gaps.items():
+            account = self.directory.account(*_parts(name))
+            for source in sources:
+                numbering = self.numberings[o, name, source]
+                passed_us = min(
+                    (
+                        known[source].watermark_us
+                        for (origin, _), known in self.directory.sources.items()
+                        if origin == ORIGINS[o] and source in known and known[source].heard_us != UNKNOWN_US
+                    ),
+                    default=UNKNOWN_US,
+                )
+                holes = [hole for hole in numbering.holes if hole.to_us <= passed_us]
+                if not holes and not account.parked:
+                    continue
+                lost = sum(hole.last - hole.first + 1 for hole in numbering.holes)
+                self._say(
+                    "SEQ_GAP", ORIGINS[o], source, "fills", name, numbering.holes[0].from_us, max(lost, len(account.parked)),
+                    f"{source} left out {lost} of its numbers for {name}, the first {numbering.holes[0].first}: "
+                    "what seems missing there may be among them",
+                )  # fmt: skip
+
+    def reject(self, o: int, stream: Stream, account_name: str | None, reason: str) -> None:
+        """Note a record that could not be read."""
+        origin = ORIGINS[o]
+        name = account_name or ""
+        known = self.unread.get((o, stream, name))
+        if known is None and len(self.unread) >= NAMED_LIMIT:
+            name = ""
+            known = self.unread.get((o, stream, name))
+        if known is None:
+            known = self.unread[o, stream, name] = Unread(0)
+        known.count += 1
+        source, from_us = origin, UNKNOWN_US
+        if name:
+            account = self.directory.account(*_parts(name))
+            clock = self.directory.clock(stream, *_parts(name), account.contracts[o])
+            source, from_us = account.default_source[o], clock.watermark_us
+            if (o, stream, name) not in self.unread_open:
+                known.spans_us.append((from_us, NEVER_US))
+                self.unread_open.add((o, stream, name))
+        whose = name or "an account it does not name"
+        self._say(
+            "SCHEMA_ERROR", origin, source, stream, name or None, from_us, known.count,
+            f"{known.count} {origin} {stream} of {whose} could not be read (the newest: {reason}): "
+            "what seems missing at that time may be among them",
+        )  # fmt: skip
+
+    def close_unread(self, o: int, stream: Stream, account: Account, ts_us: int) -> None:
+        """A good record followed: what could not be read before it cannot be newer than its time + order_within."""
+        key = (o, stream, account.name)
+        if key in self.unread_open:
+            self.unread_open.discard(key)
+            spans = self.unread[key].spans_us
+            start, _ = spans[-1]
+            spans[-1] = (start, ts_us + account.within_us[o])
+
+    # -- clocks -------------------------------------------------------------------------------------------------------
+
+    def ahead(self, origin: Origin, stream: Stream, source: Source, ts_us: int, time_us: int, within_us: int) -> None:
+        """A record's event time is ahead of Kafka's."""
+        if ts_us - time_us <= within_us:
+            return
+        source.ahead_until_us = max(source.ahead_until_us, ts_us)
+        self._say(
+            "CLOCK_SKEW", origin, source.name, stream, None, time_us, 0,
+            f"the clock of {source.name} is {(ts_us - time_us) / 1e6:.3f} s ahead: its {stream} count only up to "
+            "the time Kafka received them",
+        )  # fmt: skip
+
+    def caught_up(self, origin: Origin, stream: Stream, source: Source, time_us: int) -> None:
+        """Kafka's time passed the time that a source was ahead by."""
+        if time_us >= source.ahead_until_us:
+            source.ahead_until_us = 0
+            self._clear("CLOCK_SKEW", origin, source.name, stream, None)
+
+    def heard(self, clock: Clock, source: Source) -> None:
+        """A source spoke that had been silent."""
+        for name in (source.name, default_source(clock.origin, clock.venue)):
+            self._clear("STALE", clock.origin, name, clock.stream, None)
+            self._clear("NEVER_SENT", clock.origin, name, clock.stream, None)
+        clock.silent = False
+
+    def silent(self, clock: Clock, silent_us: int, other: Clock) -> None:
+        """Nothing came from a feed for `silent_us`, though its topic was read as far as it goes."""
+        ahead_us = other.watermark_us - clock.watermark_us
+        if silent_us < clock.contract.stale_after_us or not (clock.owed or ahead_us > clock.contract.stale_after_us):
+            return
+        clock.silent = True
+        slowest = clock.slowest()
+        source = slowest.name if slowest is not None else default_source(clock.origin, clock.venue)
+        never = clock.watermark_us == UNKNOWN_US
+        said = "has never sent" if never else f"has been silent for {silent_us // 1_000_000} s on"
+        self._say(
+            "NEVER_SENT" if never else "STALE", clock.origin, source, clock.stream, None, clock.watermark_us, clock.owed,
+            f"{source} {said} {clock.stream}: {clock.owed} of the other side wait for it",
+        )  # fmt: skip
+
+    def beyond_horizon(self, account: Account, o: int) -> None:
+        """A record came too late to be told from a duplicate."""
+        key = (o, account.default_source[o])
+        self.beyond[key] = count = self.beyond.get(key, 0) + 1
+        self._say(
+            "LATE_BEYOND_HORIZON", ORIGINS[o], key[1], "fills", None, account.clocks[o].watermark_us, count,
+            f"{count} fills of {key[1]} came too late to be told from duplicates; a full run decides",
+        )  # fmt: skip
+
+    # -- publishing ---------------------------------------------------------------------------------------------------
+
+    def _id(self, reason: Reason, origin: Origin, source: str, stream: Stream, account: str | None) -> str:
+        return alert_id("feed_condition", reason, origin, source, stream, str(self.partition), account or "")
+
+    def _say(
+        self, reason: Reason, origin: Origin, source: str, stream: Stream, account: str | None, since_us: int,
+        waiting: int, cause: str,
+    ) -> None:  # fmt: skip
+        name = self._id(reason, origin, source, stream, account)
+        known = self.register.newest.get(name)
+        if isinstance(known, FeedCondition) and self.register.stands(name) and waiting < 2 * max(known.waiting, 1):
+            return  # said already; again only when it holds up twice as much
+        self.register.assert_open(
+            FeedCondition(
+                alert_id=name, version=0, transition="OPENED", status="OPEN", reason=reason, severity=_SEVERITY[reason],
+                origin=origin, source=source, stream=stream, partition=self.partition, account=account,
+                since_us=since_us, waiting=waiting, cause=cause,
+            )
+        )  # fmt: skip
+
+    def _clear(self, reason: Reason, origin: Origin, source: str, stream: Stream, account: str | None) -> None:
+        self.register.clear(self._id(reason, origin, source, stream, account))
+
+
+def _parts(account: str) -> tuple[str, str]:
+    venue, account_id = account.split("|", 1)
+    return venue, account_id

@@ -1,0 +1,243 @@
+"""What a lane remembers, as records: the changes of one pack, and the whole as a few large ones.
+
+Restoring is a fold, so it does not matter how the log was cut: puts overwrite, removals of what is not there are
+nothing, and what follows from other state (accounts, deadlines, who is owed what) is made again.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from stream_recon.core.accounts import MINUTE_US
+from stream_recon.core.cases import Case, Seen
+from stream_recon.core.conditions import Numbering, Unread
+from stream_recon.core.trades import names_of
+from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.domain.discrepancies import Alert
+from stream_recon.domain.events import Origin, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stream_recon.core.lane import Lane
+    from stream_recon.core.register import Published
+
+
+class SourceState(Struct, array_like=True):
+    """One source of one topic."""
+
+    origin: Origin
+    stream: Stream
+    name: str
+    venues: list[str]
+    watermark_us: int
+    heard_us: int
+    ahead_until_us: int
+
+
+class ClockState(Struct, array_like=True):
+    """One clock; it may stand higher than its slowest source, if that one was heard of later."""
+
+    origin: Origin
+    stream: Stream
+    venue: str
+    account_id: str
+    """Any account of its contract."""
+    watermark_us: int
+    silent: bool
+    owed_since_us: int
+
+
+class Waiting(Struct, array_like=True):
+    """A record that waits for its counterpart."""
+
+    origin: int
+    key: str
+    content: str
+    ts_us: int
+    arrived_us: int
+    offset: int | None
+    value: bytes
+
+
+class Changes(Struct, array_like=True):
+    """What changed in a lane: the unit of its durable state (encoded with msgspec's msgpack)."""
+
+    sources: list[SourceState] = []
+    clocks: list[ClockState] = []
+    matched: list[tuple[int, str, str]] = []
+    """(event time or its minute's start, key, content)."""
+    gone: tuple[list[str], list[str]] = ([], [])
+    dropped: list[str] = []
+    waiting: list[Waiting] = []
+    cases: list[Case] = []
+    alerts: list[Alert] = []
+    forgotten: list[str] = []
+    numberings: list[tuple[int, str, str, Numbering]] = []
+    unread: list[tuple[int, Stream, str, Unread, bool]] = []
+    beyond: list[tuple[int, str, int]] = []
+    tallies: dict[str, int] = {}
+    newest_us: list[tuple[Origin, Stream, int]] = []
+
+
+def take_changes(lane: Lane, published: list[Published]) -> Changes:
+    """Gather what changed since the last call, and start anew."""
+    book, conditions, register = lane.book, lane.conditions, lane.register
+    newest = {entry.alert.alert_id: entry.alert for entry in published}
+    changes = _common(lane)
+    changes.matched = book.paired
+    changes.gone = book.gone
+    changes.dropped = list(book.dropped)
+    changes.waiting = [_waiting(o, key, book.waiting[o][key]) for o in (0, 1) for key in book.fresh[o]]
+    changes.cases = [book.cases[key] for key in book.touched]
+    changes.alerts = [alert for name, alert in newest.items() if name in register.newest]
+    changes.forgotten = register.forgotten
+    changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
+    book.paired, book.gone, book.dropped = [], ([], []), {}
+    book.fresh, book.touched = ({}, {}), {}
+    register.forgotten = []
+    conditions.touched_numberings = set()
+    return changes
+
+
+def _common(lane: Lane) -> Changes:
+    """The small state that is written whole each time."""
+    directory, conditions = lane.directory, lane.conditions
+    return Changes(
+        sources=[
+            SourceState(
+                origin, stream, s.name, sorted(s.venues), s.watermark_us, s.heard_us, s.ahead_until_us
+            )
+            for (origin, stream), sources in directory.sources.items()
+            for s in sources.values()
+        ],
+        clocks=[
+            ClockState(c.origin, c.stream, c.venue, c.account_id, c.watermark_us, c.silent, c.owed_since_us)
+            for c in directory.clocks.values()
+        ],
+        unread=[(*key, unread, key in conditions.unread_open) for key, unread in conditions.unread.items()],
+        beyond=[(*key, count) for key, count in conditions.beyond.items()],
+        tallies=dict(lane.tallies),
+        newest_us=[(*topic, time_us) for topic, time_us in lane.newest_us.items()],
+    )  # fmt: skip
+
+
+def _waiting(o: int, key: str, seen: Seen) -> Waiting:
+    return Waiting(o, key, seen.content, seen.ts_us, seen.arrived_us, seen.offset, seen.value or b"")
+
+
+def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
+    """The whole state; nothing may be left undrained."""
+    book = lane.book
+    parts: list[tuple[str, Iterator[object]]] = [
+        (
+            "matched",
+            (
+                (minute * MINUTE_US, key, book.matched[key])
+                for feeds in lane.directory.feeds.values()
+                for minute, keys in feeds.expiry.items()
+                for key in keys
+                if key in book.matched
+            ),
+        ),
+        ("waiting", (_waiting(o, key, seen) for o in (0, 1) for key, seen in book.waiting[o].items())),
+        ("cases", iter(book.cases.values())),
+        ("alerts", iter(lane.register.newest.values())),
+        ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
+    ]
+    yield _common(lane)
+    for name, entries in parts:
+        while chunk := list(islice(entries, limit)):
+            changes = Changes(tallies=dict(lane.tallies))
+            setattr(changes, name, chunk)
+            yield changes
+
+
+def restore(lane: Lane, changes: Changes) -> None:
+    """Fold one `Changes` into a lane."""
+    book, directory, conditions, register = lane.book, lane.directory, lane.conditions, lane.register
+    _restore_clocks(lane, changes)
+    for o in (0, 1):
+        for key in changes.gone[o]:
+            seen = book.waiting[o].pop(key, None)
+            if seen is not None:
+                account = directory.of_key(key)
+                if account.promised[1 - o]:
+                    account.clocks[1 - o].owed -= 1
+    for ts_us, key, content in changes.matched:
+        book.cases.pop(key, None)
+        book.matched[key] = content
+        directory.of_key(key).feeds.remember(ts_us, key)
+    for key in changes.dropped:
+        book.matched.pop(key, None)
+        case = book.cases.pop(key, None)
+        if case is not None:
+            for name in names_of(case):
+                book.names.pop(name, None)
+            directory.of_key(key).parked.discard(key)
+    for waiting in changes.waiting:
+        key, o = waiting.key, waiting.origin
+        account = directory.of_key(key)
+        again = key in book.waiting[o]
+        book.waiting[o][key] = Seen(
+            waiting.content, "trade", key.split("\x1f")[2], waiting.ts_us, waiting.arrived_us, waiting.offset, waiting.value
+        )
+        if again:
+            continue
+        if account.promised[1 - o]:
+            account.clocks[1 - o].owed += 1
+            account.clocks[1 - o].deadlines.add(waiting.ts_us + account.grace_us[1 - o], key)
+        else:
+            account.feeds.remember(waiting.ts_us, key)
+    for alert in changes.alerts:
+        register.newest[alert.alert_id] = alert
+    for name in changes.forgotten:
+        register.newest.pop(name, None)
+    _restore_conditions(lane, changes)
+    for case in changes.cases:
+        book.cases[case.key] = case
+        book.names.update(dict.fromkeys(names_of(case), case.key))
+        account = directory.of_key(case.key)
+        for seen in (*case.sides[0], *case.sides[1]):
+            account.feeds.remember(seen.ts_us, case.key)
+        book.schedule(account, case)
+    lane.tallies.clear()
+    lane.tallies.update(changes.tallies)
+    for origin, stream, time_us in changes.newest_us:
+        lane.newest_us[origin, stream] = time_us
+    conditions.touched_numberings = set()
+
+
+def _restore_clocks(lane: Lane, changes: Changes) -> None:
+    directory = lane.directory
+    for state in changes.sources:
+        source = directory.sources[state.origin, state.stream].get(state.name)
+        if source is None:
+            source = directory.source(state.origin, state.stream, state.name, None)
+        for venue in state.venues:
+            directory.source(state.origin, state.stream, state.name, venue)
+        source.watermark_us, source.heard_us = state.watermark_us, state.heard_us
+        source.ahead_until_us = state.ahead_until_us
+    for held in changes.clocks:
+        contract = directory.contracts.of(held.origin, held.venue, held.account_id)
+        clock = directory.clock(held.stream, held.venue, held.account_id, contract)
+        clock.watermark_us = max(held.watermark_us, UNKNOWN_US)
+        clock.silent, clock.owed_since_us = held.silent, held.owed_since_us
+
+
+def _restore_conditions(lane: Lane, changes: Changes) -> None:
+    conditions = lane.conditions
+    for o, account, source, numbering in changes.numberings:
+        conditions.numberings[o, account, source] = numbering
+        if numbering.holes:
+            conditions.gaps.setdefault((o, account), set()).add(source)
+        else:
+            conditions.gaps.get((o, account), set()).discard(source)
+    for number, stream, name, unread, is_open in changes.unread:
+        conditions.unread[number, stream, name] = unread
+        (conditions.unread_open.add if is_open else conditions.unread_open.discard)((number, stream, name))
+    for number, name, count in changes.beyond:
+        conditions.beyond[number, name] = count

@@ -1,0 +1,418 @@
+"""The book of fills: the trade identity streamed, one record at a time.
+
+A key (account, instrument, trade id, side) is in at most one of three places:
+
+- `waiting[o]`: seen on side o alone, and not due;
+- `matched`: both sides agreed outright; only the content is kept, to know a duplicate from a conflict;
+- `cases`: anything else. A case keeps its records and is judged anew (`core.cases`) whenever one comes, or one falls due.
+
+Each is remembered until both feeds have passed its time by the horizon, so that what a record finds does not depend on
+how far the other topic happens to have been read; a discrepancy that stands is never forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_recon.core.accounts import MINUTE_US
+from stream_recon.core.cases import Case, Seen, agree, content_of, fold, judge
+from stream_recon.core.describe import discrepancy_of, split_key, trade_alert_id
+from stream_recon.core.watermarks import UNKNOWN_US
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    from stream_recon.core.accounts import Account, Directory, Feeds
+    from stream_recon.core.cases import Claim
+    from stream_recon.core.register import Register
+    from stream_recon.core.watermarks import Clock
+    from stream_recon.domain.discrepancies import Thresholds
+    from stream_recon.domain.events import Fill
+
+COPIES_KEPT = 8
+"""Differing copies of one fill kept by side; of more than that, only the number is known."""
+
+
+class TradeBook:
+    """All fills of one partition number that may still matter.
+
+    `absence_proven(account, origin, ts_us)` says whether a fill of that time that this origin did not send is missing
+    for certain; `beyond_horizon(account, origin)` is told of each record that cannot be told from a duplicate any more.
+    """
+
+    def __init__(
+        self, partition: int | None, directory: Directory, register: Register, counts: Counter[str], horizon_us: int,
+        thresholds: Thresholds, absence_proven: Callable[[Account, int, int], bool],
+        beyond_horizon: Callable[[Account, int], None],
+    ) -> None:  # fmt: skip
+        self.partition = partition
+        self.directory = directory
+        self.register = register
+        self.counts = counts
+        self.horizon_us = horizon_us
+        self.thresholds = thresholds
+        self.absence_proven = absence_proven
+        self.beyond_horizon = beyond_horizon
+        self.topics: list[str | None] = [None, None]
+        self.waiting: tuple[dict[str, Seen], dict[str, Seen]] = ({}, {})
+        self.matched: dict[str, str] = {}
+        self.cases: dict[str, Case] = {}
+        self.names: dict[str, str] = {}
+        """Case key by what refers to it: an amendment's own trade id, or the root that a rootless amendment awaits."""
+        # What changed since the last drain.
+        self.fresh: tuple[dict[str, None], dict[str, None]] = ({}, {})
+        self.gone: tuple[list[str], list[str]] = ([], [])
+        self.paired: list[tuple[int, str, str]] = []
+        self.touched: dict[str, None] = {}
+        self.dropped: dict[str, None] = {}
+
+    # -- records ----------------------------------------------------------------------------------------------------
+
+    def add(self, account: Account, o: int, fill: Fill, offset: int | None, value: bytes) -> None:
+        """Apply one fill of side `o` (0 internal, 1 exchange), before it lifts any watermark."""
+        if fill.exec is not None and fill.exec != "trade":
+            self._amend(account, o, fill, offset, value)
+            return
+        key = f"{account.name}\x1f{fill.instrument}\x1f{fill.trade_id}\x1f{fill.side}"
+        content = content_of(fill)
+        ts_us = fill.ts_us
+        arrived_us = account.clocks[o].watermark_us
+        twin = self.waiting[1 - o].get(key)
+        if twin is not None:
+            if (
+                twin.arrived_us < ts_us + account.grace_us[1 - o]
+                and arrived_us < twin.ts_us + account.grace_us[o]
+                and (twin.content == content or agree(twin.content, content))
+            ):
+                self._pair(account, 1 - o, key, twin, content)
+            else:
+                self._take_waiting(account, 1 - o, key)
+                self._add_to_case(account, o, key, Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value))
+            return
+        seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
+        if key in self.cases:
+            self._add_to_case(account, o, key, seen)
+            return
+        known = self.matched.get(key)
+        if ts_us < arrived_us - self.horizon_us and (
+            known is not None or key in self.waiting[o] or account.clocks[1 - o].watermark_us >= ts_us + self.horizon_us
+        ):
+            # It cannot be told from a duplicate of what has been forgotten, even where it has not been yet.
+            self.beyond_horizon(account, o)
+            return
+        if known is not None:
+            self._repeat(account, o, key, known, seen)
+            return
+        first = self.waiting[o].get(key)
+        if first is not None:
+            self._repeat(account, o, key, first.content, seen)
+            return
+        if self.names and self._claim_awaited(account, o, key, fill):
+            self._add_to_case(account, o, key, seen)
+            return
+        self.waiting[o][key] = seen
+        self.fresh[o][key] = None
+        if account.promised[1 - o]:
+            clock = account.clocks[1 - o]
+            if not clock.owed:
+                clock.owed_since_us = self.register.trigger_us
+            clock.owed += 1
+            due_us = ts_us + account.grace_us[1 - o]
+            if due_us <= clock.watermark_us:
+                self._fall_due(key)
+            else:
+                clock.deadlines.add(due_us, key)
+        else:
+            account.feeds.remember(ts_us, key)
+
+    def fall_due(self, clock: Clock) -> None:
+        """Judge what the watermark of a fills clock has passed."""
+        cases, waiting = self.cases, self.waiting[0 if clock.origin == "exchange" else 1]
+        for key in clock.deadlines.pop_due(clock.watermark_us, lambda key: key in waiting or key in cases):
+            self._fall_due(key)
+
+    def _fall_due(self, key: str) -> None:
+        account = self.directory.of_key(key)
+        for o in (0, 1):
+            if key in self.waiting[o]:
+                self._take_waiting(account, o, key)
+        self._judge(account, self.cases[key])
+
+    def _pair(self, account: Account, o: int, key: str, twin: Seen, content: str) -> None:
+        """Both sides agree outright, in time: keep the fuller content and let the records go."""
+        self._leave_waiting(account, o, key)
+        kept = twin.content if len(twin.content) >= len(content) else content
+        self.matched[key] = kept
+        account.feeds.remember(twin.ts_us, key)
+        self.paired.append((twin.ts_us, key, kept))
+        if self.dropped:
+            self.dropped.pop(key, None)
+        self.counts["matched"] += 2
+
+    def _leave_waiting(self, account: Account, o: int, key: str) -> None:
+        del self.waiting[o][key]
+        fresh = self.fresh[o]
+        if key in fresh:
+            del fresh[key]
+        else:
+            self.gone[o].append(key)
+        if account.promised[1 - o]:
+            account.clocks[1 - o].owed -= 1
+
+    def _take_waiting(self, account: Account, o: int, key: str) -> None:
+        """Make a case of a waiting record."""
+        seen = self.waiting[o][key]
+        self._leave_waiting(account, o, key)
+        self.cases[key] = Case(key, ([seen], []) if o == 0 else ([], [seen]))
+        self.touched[key] = None
+        account.feeds.remember(seen.ts_us, key)
+
+    def _repeat(self, account: Account, o: int, key: str, known: str, seen: Seen) -> None:
+        """A copy of what is known of this side: a duplicate, or a conflict."""
+        if agree(known, seen.content):
+            self.counts["duplicate"] += 1
+            return
+        self._open_case(account, key)
+        self._add_to_case(account, o, key, seen)
+
+    def _open_case(self, account: Account, key: str) -> Case:
+        """The case of a key, made of what is known of it so far."""
+        for o in (0, 1):
+            if key in self.waiting[o]:
+                self._take_waiting(account, o, key)
+        case = self.cases.get(key)
+        if case is None:
+            case = self.cases[key] = Case(key, ([], []))
+            content = self.matched.pop(key, None)
+            if content is not None:
+                agreed = Seen(content, "trade", split_key(key)[2], 0, UNKNOWN_US)
+                case.sides[0].append(agreed)
+                case.sides[1].append(agreed)
+                self.dropped[key] = None
+                self.counts["matched"] -= 2
+        return case
+
+    def _add_to_case(self, account: Account, o: int, key: str, seen: Seen) -> None:
+        case = self.cases[key]
+        side = case.sides[o]
+        if any(
+            known.exec == seen.exec and known.trade_id == seen.trade_id and agree(known.content, seen.content)
+            for known in side
+        ) or len(side) >= COPIES_KEPT:
+            self.counts["duplicate"] += 1
+            return
+        side.append(seen)
+        self.touched[key] = None
+        account.feeds.remember(seen.ts_us, key)
+        self._judge(account, case)
+
+    # -- corrections and busts ----------------------------------------------------------------------------------------
+
+    def _amend(self, account: Account, o: int, fill: Fill, offset: int | None, value: bytes) -> None:
+        """Apply a correction or bust to the root it refers to, seen or awaited."""
+        key = self._root_key(account, o, fill)
+        self._open_case(account, key)
+        own_name = _name(o, account, fill.instrument, fill.trade_id)
+        awaited = self.names.get(own_name)
+        if fill.trade_id != fill.ref_trade_id:
+            self.names[own_name] = key
+        if awaited is not None and awaited != key and awaited in self.cases:
+            self._move(account, o, awaited, key)
+        arrived_us = account.clocks[o].watermark_us
+        seen = Seen(content_of(fill), fill.exec or "trade", fill.trade_id, fill.ts_us, arrived_us, offset, value)
+        if fold(self.cases[key].sides[o]).rootless or not self.cases[key].sides[o]:
+            self.names.setdefault(_name(o, account, fill.instrument, fill.ref_trade_id or ""), key)
+        self._add_to_case(account, o, key, seen)
+
+    def _root_key(self, account: Account, o: int, fill: Fill) -> str:
+        ref = fill.ref_trade_id or ""
+        named = self.names.get(_name(o, account, fill.instrument, ref))
+        keys = [f"{account.name}\x1f{fill.instrument}\x1f{ref}\x1f{side}" for side in _sides_from(fill.side)]
+        for key in keys:
+            if key in self.waiting[o] or key in self.matched or (key in self.cases and self.cases[key].sides[o]):
+                return key
+        return named if named is not None else keys[0]
+
+    def _claim_awaited(self, account: Account, o: int, key: str, fill: Fill) -> bool:
+        """Whether an amendment of the other side of the book waits for this root; it is moved to the root's key."""
+        awaited = self.names.get(_name(o, account, fill.instrument, fill.trade_id))
+        if awaited is None or awaited == key or awaited not in self.cases:
+            return False
+        self._open_case(account, key)
+        self._move(account, o, awaited, key)
+        return True
+
+    def _move(self, account: Account, o: int, from_key: str, to_key: str) -> None:
+        """Hand the records of one side to the case they turn out to belong to."""
+        source, target = self.cases[from_key], self._open_case(account, to_key)
+        for seen in source.sides[o]:
+            self.names[_name(o, account, split_key(to_key)[1], seen.trade_id)] = to_key
+            target.sides[o].append(seen)
+        source.sides[o].clear()
+        self.touched[from_key] = None
+        self.touched[to_key] = None
+        if source.sides[1 - o]:
+            self._judge(account, source)
+        elif not source.opened:
+            self._drop_case(from_key)
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    def judge_again(self, account: Account) -> None:
+        """Judge what was parked, now that what held it up has changed."""
+        for key in sorted(account.parked):
+            if key in self.cases:
+                self._judge(account, self.cases[key])
+
+    def _judge(self, account: Account, case: Case) -> None:
+        clocks = account.clocks
+        judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
+        account.parked.discard(case.key)
+        standing = [claim for claim in judgement.standing if self._proven(account, case, claim)]
+        for claim in judgement.passed:
+            if (claim.kind, claim.origin) not in case.opened and self._proven(account, case, claim):
+                self._open(account, case, claim)
+                self._clear(case, claim.kind, claim.origin)
+        for claim in standing:
+            self._open(account, case, claim)
+        named = {(claim.kind, claim.origin) for claim in standing}
+        for kind, origin in case.opened:
+            if (kind, origin) not in named:
+                self._clear(case, kind, origin)
+        self._wait(account, case, judgement.ahead)
+
+    def schedule(self, account: Account, case: Case) -> None:
+        """Let a restored case be judged when it falls due, and when what it is parked for changes."""
+        clocks = account.clocks
+        judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
+        self._wait(account, case, judgement.ahead)
+        for claim in judgement.standing:
+            self._proven(account, case, claim)
+
+    def _wait(self, account: Account, case: Case, ahead: list[Claim]) -> None:
+        for claim in ahead:
+            for o in claim.clocks:
+                if account.clocks[o].watermark_us < claim.due_us:
+                    account.clocks[o].deadlines.add(claim.due_us, case.key)
+
+    def _proven(self, account: Account, case: Case, claim: Claim) -> bool:
+        """Whether absence, where the claim rests on it, is promised to be a fault and nothing is known to be lost."""
+        if len(claim.clocks) != 1:
+            return True
+        if not account.promised[claim.origin]:
+            return False
+        present = claim.sides[1 - claim.origin]
+        if all(seen.ts_us < seen.arrived_us - self.horizon_us for seen in present):
+            if not case.beyond_horizon:
+                case.beyond_horizon = True
+                self.touched[case.key] = None
+                self.beyond_horizon(account, 1 - claim.origin)
+            return False
+        if self.absence_proven(account, claim.origin, max(seen.ts_us for seen in present)):
+            return True
+        account.parked.add(case.key)
+        return False
+
+    def _open(self, account: Account, case: Case, claim: Claim) -> None:
+        if (claim.kind, claim.origin) not in case.opened:
+            case.opened.append((claim.kind, claim.origin))
+            self.touched[case.key] = None
+        self.register.assert_open(
+            discrepancy_of(
+                case.key, claim, account.terms.tolerance, (self.topics[0], self.topics[1]), self.partition, self.thresholds
+            )
+        )
+
+    def _clear(self, case: Case, kind: str, origin: int) -> None:
+        self.register.clear(trade_alert_id(case.key, kind, origin))
+
+    # -- forgetting ---------------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Let go of what both feeds have passed by the horizon."""
+        for feeds in self.directory.feeds.values():
+            limit_us = feeds.known_us() - self.horizon_us
+            for minute in sorted(m for m in feeds.expiry if (m + 1) * MINUTE_US <= limit_us):
+                for key in feeds.expiry.pop(minute):
+                    self._forget_key(feeds, key, minute)
+            for o in (0, 1):
+                self._forget_unanswerable(feeds, o)
+
+    def _forget_key(self, feeds: Feeds, key: str, minute: int) -> None:
+        if self.matched.pop(key, None) is not None:
+            return
+        case = self.cases.get(key)
+        if case is not None:
+            if case.newest_us // MINUTE_US > minute:
+                return  # remembered by its newest minute too
+            if any(self.register.stands(trade_alert_id(key, kind, origin)) for kind, origin in case.opened):
+                feeds.remember((minute + 60) * MINUTE_US, key)
+                return
+            self._settle(case)
+            self._drop_case(key)
+            return
+        for o in (0, 1):
+            if key in self.waiting[o]:
+                self._leave_waiting(self.directory.of_key(key), o, key)
+                self.counts["unverified"] += 1
+
+    def _forget_unanswerable(self, feeds: Feeds, o: int) -> None:
+        """Nothing was ever heard of a feed: what waits for it longer than the horizon will not be judged."""
+        clock, other = feeds.clocks[o], feeds.clocks[1 - o]
+        if not clock.silent or clock.heard:
+            return
+        waiting = self.waiting[1 - o]
+        for key in clock.deadlines.pop_due(other.watermark_us - self.horizon_us, lambda key: key in waiting):
+            self._leave_waiting(self.directory.of_key(key), 1 - o, key)
+            self.counts["unverified"] += 1
+
+    def _drop_case(self, key: str) -> None:
+        case = self.cases.pop(key)
+        account = self.directory.of_key(key)
+        account.parked.discard(key)
+        for kind, origin in case.opened:
+            self.register.forget(trade_alert_id(key, kind, origin))
+        for name in names_of(case):
+            self.names.pop(name, None)
+        self.touched.pop(key, None)
+        self.dropped[key] = None
+
+    # -- accounting ---------------------------------------------------------------------------------------------------
+
+    def _settle(self, case: Case) -> None:
+        for kind, number in self.categories(case).items():
+            self.counts["unverified" if kind == "open" else kind] += number
+
+    def categories(self, case: Case) -> dict[str, int]:
+        """How the records of a case count: matched, open, discrepant or superseded."""
+        standing = any(self.register.stands(trade_alert_id(case.key, kind, o)) for kind, o in case.opened)
+        faces = [fold(side) for side in case.sides]
+        agreed = not standing and bool(faces[0].live) == bool(faces[1].live) and bool(case.sides[0]) == bool(case.sides[1])
+        kind = "discrepant" if standing else "matched" if agreed else "open"
+        found = {kind: 0, "superseded": 0}
+        for side, face in zip(case.sides, faces, strict=True):
+            in_effect = len(face.live) if not face.amended else 1
+            found[kind] += in_effect
+            found["superseded"] += len(side) - in_effect
+        return found
+
+
+def _name(o: int, account: Account, instrument: str, trade_id: str) -> str:
+    return f"{o}\x1f{account.name}\x1f{instrument}\x1f{trade_id}"
+
+
+def names_of(case: Case) -> list[str]:
+    """What refers to a case: its amendments' own ids, and the root that rootless ones await."""
+    account, instrument, trade_id, _ = split_key(case.key)
+    found = []
+    for o in (0, 1):
+        side = case.sides[o]
+        found += [f"{o}\x1f{account}\x1f{instrument}\x1f{seen.trade_id}" for seen in side if seen.exec != "trade"]
+        if side and fold(side).rootless:
+            found.append(f"{o}\x1f{account}\x1f{instrument}\x1f{trade_id}")
+    return found
+
+
+def _sides_from(side: str) -> tuple[str, str]:
+    return ("buy", "sell") if side == "buy" else ("sell", "buy")
