@@ -1,0 +1,169 @@
+"""The faults: what each makes of one origin's report of one fill, and what must be said of it.
+
+`CHANGES` is the whole list; a silent feed is no change of a fill, and lies in the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from stream_recon.domain.contracts import Contracts, FeedContract
+from stream_recon.domain.events import ORIGINS, Origin
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+Fault = Literal[
+    "drop_internal", "drop_exchange", "duplicate", "conflicting_duplicate", "delay_inside_grace", "delay_beyond_grace",
+    "price", "fee", "quantity", "wrong_side", "correction_one_side", "bust_one_side", "silent_feed",
+]  # fmt: skip
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+Event = dict[str, Any]
+"""A canonical event as decoded JSON: amounts are decimal text."""
+Final = Literal["OPEN", "CLEARED"]
+
+OTHER: dict[Origin, Origin] = {"internal": "exchange", "exchange": "internal"}
+SIDES = {"buy": "sell", "sell": "buy"}
+SIZES = ("1.0004", "1.004", "1.04")
+"""By how much an amount is off: one of each severity."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How fast the fills come, and what both origins promise about time."""
+
+    speed_per_s: float = 200.0
+    grace_us: int = 3_000_000
+    order_within_us: int = 500_000
+    heartbeat_us: int = 500_000
+    stale_after_us: int = 2_000_000
+    silence_us: int = 5_000_000
+    """How long a silent feed says nothing."""
+
+    def contracts(self) -> Contracts:
+        """The feed contracts under which the faults have the consequences that are named here."""
+        return Contracts(
+            contracts=tuple(
+                FeedContract(
+                    origin=origin,
+                    fills="complete",
+                    order_within_us=self.order_within_us,
+                    grace_us=self.grace_us,
+                    stale_after_us=self.stale_after_us,
+                )
+                for origin in ORIGINS
+            )
+        )
+
+    @property
+    def missed_us(self) -> int:
+        """How long after a fill its absence has certainly been noticed."""
+        return self.grace_us + self.order_within_us + 3 * self.heartbeat_us
+
+
+class Change(NamedTuple):
+    """What an origin reports instead, and what must be said of that."""
+
+    reports: list[tuple[int, Event]]
+    """What goes out, each with the delay (us) by which it comes later than usual."""
+    done: str
+    """What was done to the data."""
+    missing_from: tuple[Origin, ...] = ()
+    """Whose record of the fill must be found missing."""
+    kinds: tuple[str, ...] = ()
+    """What else must be found."""
+    final: Final | None = "OPEN"
+    """The status it must end in; None where nothing may be said."""
+
+
+def _drop(_: random.Random, report: Event, __: Timing) -> Change:
+    return Change([], f"{report['origin']} never reported it", missing_from=(report["origin"],))
+
+
+def _duplicate(rng: random.Random, report: Event, timing: Timing) -> Change:
+    again = {**report, "event_id": f"{report['event_id']}:again"}
+    delay_us = rng.randint(1, timing.grace_us)
+    return Change([(0, report), (delay_us, again)], f"{report['origin']} reported it twice", final=None)
+
+
+def _conflicting_duplicate(rng: random.Random, report: Event, timing: Timing) -> Change:
+    price = _off(rng, report["price"])
+    copy = {**report, "event_id": f"{report['event_id']}:copy", "price": price}
+    done = f"{report['origin']} reported it twice, at {report['price']} and at {price}"
+    return Change([(0, report), (rng.randint(1, timing.grace_us // 2), copy)], done, kinds=("duplicate_conflict",))
+
+
+def _delay_inside_grace(rng: random.Random, report: Event, timing: Timing) -> Change:
+    delay_us = rng.randint(timing.grace_us // 4, timing.grace_us * 3 // 4)
+    return Change([(delay_us, report)], f"{report['origin']} reported it {delay_us / 1e6:.1f} s late", final=None)
+
+
+def _delay_beyond_grace(rng: random.Random, report: Event, timing: Timing) -> Change:
+    delay_us = timing.missed_us + rng.randint(0, timing.grace_us)
+    done = f"{report['origin']} reported it {delay_us / 1e6:.1f} s late"
+    return Change([(delay_us, report)], done, missing_from=(report["origin"],), final="CLEARED")
+
+
+def _amount_off(field: str) -> Callable[[random.Random, Event, Timing], Change]:
+    def change(rng: random.Random, report: Event, _: Timing) -> Change:
+        told = _off(rng, report[field])
+        done = f"{report['origin']} reported {field} {told} instead of {report[field]}"
+        return Change([(0, {**report, field: told})], done, kinds=("fill_mismatch",))
+
+    return change
+
+
+def _wrong_side(_: random.Random, report: Event, __: Timing) -> Change:
+    side = SIDES[report["side"]]
+    done = f"{report['origin']} reported a {side} where it was a {report['side']}"
+    return Change([(0, {**report, "side": side})], done, missing_from=(report["origin"],))
+
+
+def _correction_one_side(rng: random.Random, report: Event, timing: Timing) -> Change:
+    price = _off(rng, report["price"])
+    correction = _amendment(report, "correction", timing) | {"price": price}
+    done = f"only {report['origin']} corrected the price from {report['price']} to {price}"
+    return Change([(0, report), (timing.order_within_us, correction)], done, kinds=("fill_mismatch",))
+
+
+def _bust_one_side(_: random.Random, report: Event, timing: Timing) -> Change:
+    bust = _amendment(report, "bust", timing)
+    done = f"only {report['origin']} learnt that it was busted"
+    return Change([(0, report), (timing.order_within_us, bust)], done, missing_from=(report["origin"],))
+
+
+def _amendment(report: Event, kind: str, timing: Timing) -> Event:
+    """What refers to a fill, half of order_within_us after it."""
+    return report | {
+        "exec": kind,
+        "event_id": f"{report['event_id']}:{kind}",
+        "trade_id": f"{report['trade_id']}-{kind}",
+        "ref_trade_id": report["trade_id"],
+        "ts_us": report["ts_us"] + timing.order_within_us // 2,
+    }
+
+
+def _off(rng: random.Random, text: str) -> str:
+    """Another amount of the same sign, near by; of nothing, a cent."""
+    true = Decimal(text)
+    return format(true * Decimal(rng.choice(SIZES)) if true else Decimal("0.01"), "f")
+
+
+CHANGES: dict[Fault, Callable[[random.Random, Event, Timing], Change]] = {
+    "drop_internal": _drop,
+    "drop_exchange": _drop,
+    "duplicate": _duplicate,
+    "conflicting_duplicate": _conflicting_duplicate,
+    "delay_inside_grace": _delay_inside_grace,
+    "delay_beyond_grace": _delay_beyond_grace,
+    "price": _amount_off("price"),
+    "fee": _amount_off("fee"),
+    "quantity": _amount_off("qty"),
+    "wrong_side": _wrong_side,
+    "correction_one_side": _correction_one_side,
+    "bust_one_side": _bust_one_side,
+}
