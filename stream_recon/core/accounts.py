@@ -53,7 +53,8 @@ class Account:
     """One account: key, contracts, and the clocks of its fills."""
 
     __slots__ = (
-        "clocks", "contracts", "default_source", "feeds", "grace_us", "name", "parked", "promised", "terms", "within_us",
+        "clocks", "contracts", "default_source", "feeds", "grace_us", "name", "parked", "promised", "terms",
+        "within_us",
     )  # fmt: skip
 
     def __init__(self, name: str, feeds: Feeds, contracts: tuple[FeedContract, FeedContract]) -> None:
@@ -125,6 +126,10 @@ class Directory:
         if venue is not None and venue not in source.venues:
             source.venues.add(venue)
             for clock in self.clocks.values():
-                if clock.contract.sources is None and (clock.origin, clock.stream, clock.venue) == (origin, stream, venue):
+                if clock.contract.sources is None and (clock.origin, clock.stream, clock.venue) == (
+                    origin,
+                    stream,
+                    venue,
+                ):
                     clock.join(source)
         return source

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from msgspec import Struct
 
 from stream_recon.domain.amounts import difference, to_decimal
-
-from stream_recon.domain.discrepancies import Kind  # noqa: TC001 - msgspec reads it at run time
+from stream_recon.domain.discrepancies import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -237,3 +236,16 @@ def judge(case: Case, watermarks_us: tuple[int, int], terms: Terms) -> Judgement
     passed = [claim for name, claim in former.items() if name not in named and is_due(claim)]
     ahead += [claim for name, claim in former.items() if name not in named and not is_due(claim)]
     return Judgement(standing, passed, ahead)
+
+
+def categories(case: Case, *, standing: bool) -> dict[str, int]:
+    """How the records of a case count: matched, open, discrepant (where anything stands) or superseded."""
+    faces = [fold(side) for side in case.sides]
+    agreed = all(case.sides) and not standing and bool(faces[0].live) == bool(faces[1].live)
+    kind = "discrepant" if standing else "matched" if agreed else "open"
+    found = {kind: 0, "superseded": 0}
+    for side, face in zip(case.sides, faces, strict=True):
+        in_effect = 1 if face.amended else len(face.live)
+        found[kind] += in_effect
+        found["superseded"] += len(side) - in_effect
+    return found

@@ -7,7 +7,7 @@ the watermark before it and the next record's time + order_within; only what is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stream_recon.core.register import Register
     from stream_recon.core.watermarks import Clock, Source
     from stream_recon.domain.discrepancies import Reason, Severity
-    from stream_recon.domain.events import Origin, Stream
+    from stream_recon.domain.events import AccountEvent, Origin, Stream
 
 NAMED_LIMIT = 1_000
 """Accounts with unreadable records that are told apart; of further ones only the number is known."""
@@ -35,6 +35,16 @@ _SEVERITY: dict[Reason, Severity] = {
     "SCHEMA_ERROR": "warning",
     "LATE_BEYOND_HORIZON": "warning",
 }
+
+
+class Named(NamedTuple):
+    """What tells one feed condition from another."""
+
+    reason: Reason
+    origin: Origin
+    source: str
+    stream: Stream
+    account: str | None = None
 
 
 class Hole(Struct, array_like=True):
@@ -119,9 +129,10 @@ class Conditions:
         unread = self.unread.get((o, "fills", account.name))
         return unread is None or not any(start <= ts_us <= end for start, end in unread.spans_us)
 
-    def number(self, account: Account, o: int, source: str, number: int, epoch: str | None, ts_us: int) -> bool:
+    def number(self, account: Account, o: int, source: str, event: AccountEvent) -> bool:
         """Count a numbered record. True where holes closed, so that what is parked should be judged again."""
         key = (o, account.name, source)
+        number, epoch, ts_us = event.feed_seq or 0, event.feed_epoch, event.ts_us
         self.touched_numberings.add(key)
         numbering = self.numberings.get(key)
         if numbering is None:
@@ -134,7 +145,7 @@ class Conditions:
             self.gaps.setdefault((o, account.name), set()).add(source)
         else:
             self.gaps[o, account.name].discard(source)
-            self._clear("SEQ_GAP", ORIGINS[o], source, "fills", account.name)
+            self._clear(Named("SEQ_GAP", ORIGINS[o], source, "fills", account.name))
         return len(numbering.holes) <= before
 
     def confirm_gaps(self) -> None:
@@ -156,10 +167,12 @@ class Conditions:
                     continue
                 lost = sum(hole.last - hole.first + 1 for hole in numbering.holes)
                 self._say(
-                    "SEQ_GAP", ORIGINS[o], source, "fills", name, numbering.holes[0].from_us, max(lost, len(account.parked)),
+                    Named("SEQ_GAP", ORIGINS[o], source, "fills", name),
+                    numbering.holes[0].from_us,
+                    max(lost, len(account.parked)),
                     f"{source} left out {lost} of its numbers for {name}, the first {numbering.holes[0].first}: "
                     "what seems missing there may be among them",
-                )  # fmt: skip
+                )
 
     def reject(self, o: int, stream: Stream, account_name: str | None, reason: str) -> None:
         """Note a record that could not be read."""
@@ -172,7 +185,8 @@ class Conditions:
         if known is None:
             known = self.unread[o, stream, name] = Unread(0)
         known.count += 1
-        source, from_us = origin, UNKNOWN_US
+        source: str = origin
+        from_us = UNKNOWN_US
         if name:
             account = self.directory.account(*_parts(name))
             clock = self.directory.clock(stream, *_parts(name), account.contracts[o])
@@ -182,10 +196,12 @@ class Conditions:
                 self.unread_open.add((o, stream, name))
         whose = name or "an account it does not name"
         self._say(
-            "SCHEMA_ERROR", origin, source, stream, name or None, from_us, known.count,
+            Named("SCHEMA_ERROR", origin, source, stream, name or None),
+            from_us,
+            known.count,
             f"{known.count} {origin} {stream} of {whose} could not be read (the newest: {reason}): "
             "what seems missing at that time may be among them",
-        )  # fmt: skip
+        )
 
     def close_unread(self, o: int, stream: Stream, account: Account, ts_us: int) -> None:
         """A good record followed: what could not be read before it cannot be newer than its time + order_within."""
@@ -198,28 +214,29 @@ class Conditions:
 
     # -- clocks -------------------------------------------------------------------------------------------------------
 
-    def ahead(self, origin: Origin, stream: Stream, source: Source, ts_us: int, time_us: int, within_us: int) -> None:
-        """A record's event time is ahead of Kafka's."""
-        if ts_us - time_us <= within_us:
-            return
+    def ahead(self, origin: Origin, stream: Stream, source: Source, span_us: tuple[int, int]) -> None:
+        """A record's event time is ahead of Kafka's: (Kafka's, its own)."""
+        time_us, ts_us = span_us
         source.ahead_until_us = max(source.ahead_until_us, ts_us)
         self._say(
-            "CLOCK_SKEW", origin, source.name, stream, None, time_us, 0,
+            Named("CLOCK_SKEW", origin, source.name, stream),
+            time_us,
+            0,
             f"the clock of {source.name} is {(ts_us - time_us) / 1e6:.3f} s ahead: its {stream} count only up to "
             "the time Kafka received them",
-        )  # fmt: skip
+        )
 
     def caught_up(self, origin: Origin, stream: Stream, source: Source, time_us: int) -> None:
         """Kafka's time passed the time that a source was ahead by."""
         if time_us >= source.ahead_until_us:
             source.ahead_until_us = 0
-            self._clear("CLOCK_SKEW", origin, source.name, stream, None)
+            self._clear(Named("CLOCK_SKEW", origin, source.name, stream))
 
     def heard(self, clock: Clock, source: Source) -> None:
         """A source spoke that had been silent."""
         for name in (source.name, default_source(clock.origin, clock.venue)):
-            self._clear("STALE", clock.origin, name, clock.stream, None)
-            self._clear("NEVER_SENT", clock.origin, name, clock.stream, None)
+            self._clear(Named("STALE", clock.origin, name, clock.stream))
+            self._clear(Named("NEVER_SENT", clock.origin, name, clock.stream))
         clock.silent = False
 
     def silent(self, clock: Clock, silent_us: int, other: Clock) -> None:
@@ -233,42 +250,55 @@ class Conditions:
         never = clock.watermark_us == UNKNOWN_US
         said = "has never sent" if never else f"has been silent for {silent_us // 1_000_000} s on"
         self._say(
-            "NEVER_SENT" if never else "STALE", clock.origin, source, clock.stream, None, clock.watermark_us, clock.owed,
+            Named("NEVER_SENT" if never else "STALE", clock.origin, source, clock.stream),
+            clock.watermark_us,
+            clock.owed,
             f"{source} {said} {clock.stream}: {clock.owed} of the other side wait for it",
-        )  # fmt: skip
+        )
 
     def beyond_horizon(self, account: Account, o: int) -> None:
         """A record came too late to be told from a duplicate."""
         key = (o, account.default_source[o])
         self.beyond[key] = count = self.beyond.get(key, 0) + 1
         self._say(
-            "LATE_BEYOND_HORIZON", ORIGINS[o], key[1], "fills", None, account.clocks[o].watermark_us, count,
+            Named("LATE_BEYOND_HORIZON", ORIGINS[o], key[1], "fills"),
+            account.clocks[o].watermark_us,
+            count,
             f"{count} fills of {key[1]} came too late to be told from duplicates; a full run decides",
-        )  # fmt: skip
+        )
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _id(self, reason: Reason, origin: Origin, source: str, stream: Stream, account: str | None) -> str:
-        return alert_id("feed_condition", reason, origin, source, stream, str(self.partition), account or "")
+    def _id(self, named: Named) -> str:
+        account = named.account or ""
+        return alert_id("feed_condition", *named[:4], str(self.partition), account)
 
-    def _say(
-        self, reason: Reason, origin: Origin, source: str, stream: Stream, account: str | None, since_us: int,
-        waiting: int, cause: str,
-    ) -> None:  # fmt: skip
-        name = self._id(reason, origin, source, stream, account)
+    def _say(self, named: Named, since_us: int, waiting: int, cause: str) -> None:
+        name = self._id(named)
         known = self.register.newest.get(name)
         if isinstance(known, FeedCondition) and self.register.stands(name) and waiting < 2 * max(known.waiting, 1):
             return  # said already; again only when it holds up twice as much
         self.register.assert_open(
             FeedCondition(
-                alert_id=name, version=0, transition="OPENED", status="OPEN", reason=reason, severity=_SEVERITY[reason],
-                origin=origin, source=source, stream=stream, partition=self.partition, account=account,
-                since_us=since_us, waiting=waiting, cause=cause,
+                alert_id=name,
+                version=0,
+                transition="OPENED",
+                status="OPEN",
+                reason=named.reason,
+                severity=_SEVERITY[named.reason],
+                origin=named.origin,
+                source=named.source,
+                stream=named.stream,
+                partition=self.partition,
+                account=named.account,
+                since_us=since_us,
+                waiting=waiting,
+                cause=cause,
             )
-        )  # fmt: skip
+        )
 
-    def _clear(self, reason: Reason, origin: Origin, source: str, stream: Stream, account: str | None) -> None:
-        self.register.clear(self._id(reason, origin, source, stream, account))
+    def _clear(self, named: Named) -> None:
+        self.register.clear(self._id(named))
 
 
 def _parts(account: str) -> tuple[str, str]:

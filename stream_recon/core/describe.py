@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.cases import AMOUNT_FIELDS, CONTENT_FIELDS, EXACTLY, differing_fields, fold
 from stream_recon.domain.amounts import difference, plain, relative_size
@@ -14,6 +14,14 @@ from stream_recon.domain.events import ORIGINS
 if TYPE_CHECKING:
     from stream_recon.core.cases import Claim, Seen, Tolerance
     from stream_recon.domain.discrepancies import Kind, Thresholds
+
+
+class Place(NamedTuple):
+    """Where the records of a lane lie."""
+
+    topics: tuple[str | None, str | None]
+    """Of internal and exchange fills; None for files."""
+    partition: int | None
 
 
 def split_key(key: str) -> tuple[str, str, str, str]:
@@ -29,10 +37,7 @@ def trade_alert_id(key: str, kind: Kind, origin: int) -> str:
     return alert_id(account, "trade", kind, compared, instrument, trade_id, side)
 
 
-def discrepancy_of(
-    key: str, claim: Claim, tolerance: Tolerance, topics: tuple[str | None, str | None], partition: int | None,
-    thresholds: Thresholds,
-) -> Discrepancy:  # fmt: skip
+def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, thresholds: Thresholds) -> Discrepancy:
     """The published form of a claim. Its version, transition and status are the register's."""
     account, instrument, trade_id, side = split_key(key)
     venue, account_id = account.split("|", 1)
@@ -59,8 +64,8 @@ def discrepancy_of(
         evidence=[
             Evidence(
                 origin=ORIGINS[o],
-                topic=topics[o],
-                partition=partition if seen.offset is not None else None,
+                topic=place.topics[o],
+                partition=place.partition if seen.offset is not None else None,
                 offset=seen.offset,
                 record=_record(seen),
             )

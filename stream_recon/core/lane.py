@@ -14,24 +14,20 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from stream_recon.core.accounts import Directory
+from stream_recon.core.cases import categories
 from stream_recon.core.conditions import Conditions
 from stream_recon.core.memory import Changes, restore, snapshot, take_changes
 from stream_recon.core.register import Published, Register
-from stream_recon.core.trades import TradeBook
+from stream_recon.core.trades import Rules, TradeBook
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.decode import Rejected
-from stream_recon.domain.discrepancies import Thresholds
-from stream_recon.domain.events import ORIGINS, Fill, Heartbeat, default_source
+from stream_recon.domain.events import ORIGINS, Event, Fill, Heartbeat, Origin, Stream, default_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stream_recon.core.accounts import Account
     from stream_recon.core.watermarks import Clock, Source
     from stream_recon.domain.contracts import Contracts
-    from stream_recon.domain.events import Event, Origin, Stream
-
-HORIZON_US = 60 * 60 * 1_000_000
 
 
 class Batch(Struct):
@@ -57,65 +53,51 @@ class Drained(Struct):
 class Lane:
     """The state of one partition number."""
 
-    def __init__(
-        self, partition: int | None, contracts: Contracts, *, horizon_us: int = HORIZON_US, thresholds: Thresholds | None = None
-    ) -> None:
+    def __init__(self, partition: int | None, contracts: Contracts, rules: Rules | None = None) -> None:
         self.partition = partition
         self.tallies: Counter[str] = Counter()
         self.directory = Directory(contracts)
         self.register = Register()
         self.conditions = Conditions(partition, self.directory, self.register)
-        self.book = TradeBook(
-            partition,
-            self.directory,
-            self.register,
-            self.tallies,
-            horizon_us,
-            thresholds or Thresholds(),
-            self.conditions.absence_proven,
-            self._beyond_horizon,
-        )
+        self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: Batch) -> None:  # noqa: C901 - the hot path
         """Apply the records of a batch, one by one: each first takes its place, then lifts its source's watermark."""
         o = ORIGINS.index(batch.origin)
         origin, stream = batch.origin, batch.stream
-        fills = stream == "fills"
-        if fills:
+        if stream == "fills":
             self.book.topics[o] = batch.topic
         accounts, register, add = self.directory.accounts, self.register, self.book.add
         sources = self.directory.sources[origin, stream]
         conditions = self.conditions
-        for event, time_us, offset, value in zip(batch.events, batch.times_us, batch.offsets, batch.values, strict=True):
+        records = zip(batch.events, batch.times_us, batch.offsets, batch.values, strict=True)
+        for event, time_us, offset, value in records:
             register.trigger_us = time_us
-            kind = event.__class__
-            if kind is Rejected:
+            if isinstance(event, Rejected):
                 self._reject(o, stream, event)
                 continue
-            if kind is Heartbeat:
+            if isinstance(event, Heartbeat):
                 self._heartbeat(origin, stream, event, time_us)
                 continue
-            account = accounts.get((event.venue, event.account_id)) or self.directory.account(event.venue, event.account_id)
-            ts_us = event.ts_us
+            venue, ts_us = event.venue, event.ts_us
+            account = accounts.get((venue, event.account_id)) or self.directory.account(venue, event.account_id)
             if conditions.unread_open:
                 conditions.close_unread(o, stream, account, ts_us)
-            if kind is Fill and fills:
+            if isinstance(event, Fill):
                 add(account, o, event, offset, value)
             else:
                 self.tallies["unverified"] += 1
-                self.directory.clock(stream, event.venue, event.account_id, account.contracts[o])
+                self.directory.clock(stream, venue, event.account_id, account.contracts[o])
             name = event.source or account.default_source[o]
             source = sources.get(name)
-            if source is None or event.venue not in source.venues:
-                source = self.directory.source(origin, stream, name, event.venue)
-            if event.feed_seq is not None and conditions.number(
-                account, o, name, event.feed_seq, event.feed_epoch, ts_us
-            ):
+            if source is None or venue not in source.venues:
+                source = self.directory.source(origin, stream, name, venue)
+            if event.feed_seq is not None and conditions.number(account, o, name, event):
                 self.book.judge_again(account)
-            if ts_us > time_us:
-                conditions.ahead(origin, stream, source, ts_us, time_us, account.within_us[o])
+            if ts_us - account.within_us[o] > time_us:
+                conditions.ahead(origin, stream, source, (time_us, ts_us))
             self._lift(source, min(ts_us - account.within_us[o], time_us), time_us)
         self.tallies["consumed"] += len(batch.events)
         if batch.times_us:
@@ -140,16 +122,12 @@ class Lane:
         self.tallies["control"] += 1
         source = self.directory.source(origin, stream, event.source, event.venue)
         if event.through_us > time_us:
-            self.conditions.ahead(origin, stream, source, event.through_us, time_us, 0)
+            self.conditions.ahead(origin, stream, source, (time_us, event.through_us))
         self._lift(source, min(event.through_us, time_us), time_us)
 
     def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
         self.tallies["rejected"] += 1
         self.conditions.reject(o, stream, rejected.account, rejected.reason)
-
-    def _beyond_horizon(self, account: Account, o: int) -> None:
-        self.tallies["beyond_horizon"] += 1
-        self.conditions.beyond_horizon(account, o)
 
     def tick(self, at_end_us: dict[tuple[Origin, Stream], int]) -> None:
         """Say for how long (us, by the shell's clock) each topic has had nothing new while read to its very end.
@@ -175,7 +153,7 @@ class Lane:
         return newest_us - heard_us + idle_us
 
     def trusted_heartbeats(self, at_end_us: dict[tuple[Origin, Stream], int]) -> list[tuple[Origin, Stream, Heartbeat]]:
-        """The heartbeats that contracts with `silence: trust` allow: an idle feed follows the other, never beyond it."""
+        """The heartbeats that `silence: trust` allows: an idle feed follows the other one, never beyond it."""
         found: list[tuple[Origin, Stream, Heartbeat]] = []
         for feeds in self.directory.feeds.values():
             for clock, other in (feeds.clocks, feeds.clocks[::-1]):
@@ -215,5 +193,5 @@ class Lane:
         counts = Counter(self.tallies)
         counts["open"] += len(self.book.waiting[0]) + len(self.book.waiting[1])
         for case in self.book.cases.values():
-            counts.update(self.book.categories(case))
+            counts.update(categories(case, standing=self.book.stands(case)))
         return dict(counts)

@@ -14,7 +14,8 @@ from msgspec import Struct
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen
 from stream_recon.core.conditions import Numbering, Unread
-from stream_recon.core.trades import names_of
+from stream_recon.core.describe import split_key
+from stream_recon.core.names import names_of
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Alert
 from stream_recon.domain.events import Origin, Stream
@@ -158,15 +159,38 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
 
 def restore(lane: Lane, changes: Changes) -> None:
     """Fold one `Changes` into a lane."""
-    book, directory, conditions, register = lane.book, lane.directory, lane.conditions, lane.register
+    book, register = lane.book, lane.register
     _restore_clocks(lane, changes)
+    _restore_removals(lane, changes)
+    for waiting in changes.waiting:
+        _restore_waiting(lane, waiting)
+    for alert in changes.alerts:
+        register.newest[alert.alert_id] = alert
+    for name in changes.forgotten:
+        register.newest.pop(name, None)
+    _restore_conditions(lane, changes)
+    for case in changes.cases:
+        book.cases[case.key] = case
+        book.names.update(dict.fromkeys(names_of(case), case.key))
+        account = lane.directory.of_key(case.key)
+        for seen in (*case.sides[0], *case.sides[1]):
+            account.feeds.remember(seen.ts_us, case.key)
+        book.schedule(account, case)
+    lane.tallies.clear()
+    lane.tallies.update(changes.tallies)
+    for origin, stream, time_us in changes.newest_us:
+        lane.newest_us[origin, stream] = time_us
+
+
+def _restore_removals(lane: Lane, changes: Changes) -> None:
+    """What left a place: waiting records, and matched keys or cases; with what was matched between."""
+    book, directory = lane.book, lane.directory
     for o in (0, 1):
         for key in changes.gone[o]:
             seen = book.waiting[o].pop(key, None)
-            if seen is not None:
-                account = directory.of_key(key)
-                if account.promised[1 - o]:
-                    account.clocks[1 - o].owed -= 1
+            account = directory.of_key(key)
+            if seen is not None and account.promised[1 - o]:
+                account.clocks[1 - o].owed -= 1
     for ts_us, key, content in changes.matched:
         book.cases.pop(key, None)
         book.matched[key] = content
@@ -178,37 +202,23 @@ def restore(lane: Lane, changes: Changes) -> None:
             for name in names_of(case):
                 book.names.pop(name, None)
             directory.of_key(key).parked.discard(key)
-    for waiting in changes.waiting:
-        key, o = waiting.key, waiting.origin
-        account = directory.of_key(key)
-        again = key in book.waiting[o]
-        book.waiting[o][key] = Seen(
-            waiting.content, "trade", key.split("\x1f")[2], waiting.ts_us, waiting.arrived_us, waiting.offset, waiting.value
-        )
-        if again:
-            continue
-        if account.promised[1 - o]:
-            account.clocks[1 - o].owed += 1
-            account.clocks[1 - o].deadlines.add(waiting.ts_us + account.grace_us[1 - o], key)
-        else:
-            account.feeds.remember(waiting.ts_us, key)
-    for alert in changes.alerts:
-        register.newest[alert.alert_id] = alert
-    for name in changes.forgotten:
-        register.newest.pop(name, None)
-    _restore_conditions(lane, changes)
-    for case in changes.cases:
-        book.cases[case.key] = case
-        book.names.update(dict.fromkeys(names_of(case), case.key))
-        account = directory.of_key(case.key)
-        for seen in (*case.sides[0], *case.sides[1]):
-            account.feeds.remember(seen.ts_us, case.key)
-        book.schedule(account, case)
-    lane.tallies.clear()
-    lane.tallies.update(changes.tallies)
-    for origin, stream, time_us in changes.newest_us:
-        lane.newest_us[origin, stream] = time_us
-    conditions.touched_numberings = set()
+
+
+def _restore_waiting(lane: Lane, waiting: Waiting) -> None:
+    book, key, o = lane.book, waiting.key, waiting.origin
+    account = lane.directory.of_key(key)
+    again = key in book.waiting[o]
+    trade_id = split_key(key)[2]
+    book.waiting[o][key] = Seen(
+        waiting.content, "trade", trade_id, waiting.ts_us, waiting.arrived_us, waiting.offset, waiting.value
+    )
+    if again:
+        return
+    if account.promised[1 - o]:
+        account.clocks[1 - o].owed += 1
+        account.clocks[1 - o].deadlines.add(waiting.ts_us + account.grace_us[1 - o], key)
+    else:
+        account.feeds.remember(waiting.ts_us, key)
 
 
 def _restore_clocks(lane: Lane, changes: Changes) -> None:

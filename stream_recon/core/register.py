@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
-from stream_recon.domain.discrepancies import Alert  # noqa: TC001 - msgspec reads it at run time
+from stream_recon.domain.discrepancies import Alert
 from stream_recon.domain.lifecycle import STANDING, after
 
 if TYPE_CHECKING:
     from stream_recon.domain.discrepancies import Transition
-
 
 
 class Published(Struct):

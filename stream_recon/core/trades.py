@@ -4,7 +4,7 @@ A key (account, instrument, trade id, side) is in at most one of three places:
 
 - `waiting[o]`: seen on side o alone, and not due;
 - `matched`: both sides agreed outright; only the content is kept, to know a duplicate from a conflict;
-- `cases`: anything else. A case keeps its records and is judged anew (`core.cases`) whenever one comes, or one falls due.
+- `cases`: anything else. A case keeps its records, and is judged anew (`core.cases`) when one comes or one falls due.
 
 Each is remembered until both feeds have passed its time by the horizon, so that what a record finds does not depend on
 how far the other topic happens to have been read; a discrepancy that stands is never forgotten.
@@ -12,48 +12,50 @@ how far the other topic happens to have been read; a discrepancy that stands is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.accounts import MINUTE_US
-from stream_recon.core.cases import Case, Seen, agree, content_of, fold, judge
-from stream_recon.core.describe import discrepancy_of, split_key, trade_alert_id
+from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
+from stream_recon.core.describe import Place, discrepancy_of, split_key, trade_alert_id
+from stream_recon.core.names import name_of, names_of, possible_roots
 from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.domain.discrepancies import Thresholds
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable
 
     from stream_recon.core.accounts import Account, Directory, Feeds
     from stream_recon.core.cases import Claim
-    from stream_recon.core.register import Register
+    from stream_recon.core.conditions import Conditions
     from stream_recon.core.watermarks import Clock
-    from stream_recon.domain.discrepancies import Thresholds
+    from stream_recon.domain.discrepancies import Kind
     from stream_recon.domain.events import Fill
 
 COPIES_KEPT = 8
 """Differing copies of one fill kept by side; of more than that, only the number is known."""
 
 
-class TradeBook:
-    """All fills of one partition number that may still matter.
+class Rules(NamedTuple):
+    """What a lane is tuned by."""
 
-    `absence_proven(account, origin, ts_us)` says whether a fill of that time that this origin did not send is missing
-    for certain; `beyond_horizon(account, origin)` is told of each record that cannot be told from a duplicate any more.
-    """
+    horizon_us: int = 60 * 60 * 1_000_000
+    """For how long, in event time, what agrees is remembered."""
+    thresholds: Thresholds = Thresholds()
+
+
+class TradeBook:
+    """All fills of one partition number that may still matter."""
 
     def __init__(
-        self, partition: int | None, directory: Directory, register: Register, counts: Counter[str], horizon_us: int,
-        thresholds: Thresholds, absence_proven: Callable[[Account, int, int], bool],
-        beyond_horizon: Callable[[Account, int], None],
-    ) -> None:  # fmt: skip
+        self, partition: int | None, directory: Directory, conditions: Conditions, rules: Rules, counts: Counter[str]
+    ) -> None:
         self.partition = partition
         self.directory = directory
-        self.register = register
+        self.conditions = conditions
+        self.register = conditions.register
+        self.horizon_us = rules.horizon_us
+        self.thresholds = rules.thresholds
         self.counts = counts
-        self.horizon_us = horizon_us
-        self.thresholds = thresholds
-        self.absence_proven = absence_proven
-        self.beyond_horizon = beyond_horizon
         self.topics: list[str | None] = [None, None]
         self.waiting: tuple[dict[str, Seen], dict[str, Seen]] = ({}, {})
         self.matched: dict[str, str] = {}
@@ -69,7 +71,9 @@ class TradeBook:
 
     # -- records ----------------------------------------------------------------------------------------------------
 
-    def add(self, account: Account, o: int, fill: Fill, offset: int | None, value: bytes) -> None:
+    def add(  # noqa: C901, PLR0911, PLR0912 - the hot path, and the order of its questions is the rule
+        self, account: Account, o: int, fill: Fill, offset: int | None, value: bytes
+    ) -> None:
         """Apply one fill of side `o` (0 internal, 1 exchange), before it lifts any watermark."""
         if fill.exec is not None and fill.exec != "trade":
             self._amend(account, o, fill, offset, value)
@@ -88,7 +92,8 @@ class TradeBook:
                 self._pair(account, 1 - o, key, twin, content)
             else:
                 self._take_waiting(account, 1 - o, key)
-                self._add_to_case(account, o, key, Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value))
+                seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
+                self._add_to_case(account, o, key, seen)
             return
         seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
         if key in self.cases:
@@ -99,7 +104,7 @@ class TradeBook:
             known is not None or key in self.waiting[o] or account.clocks[1 - o].watermark_us >= ts_us + self.horizon_us
         ):
             # It cannot be told from a duplicate of what has been forgotten, even where it has not been yet.
-            self.beyond_horizon(account, o)
+            self._beyond_horizon(account, o)
             return
         if known is not None:
             self._repeat(account, o, key, known, seen)
@@ -196,10 +201,13 @@ class TradeBook:
     def _add_to_case(self, account: Account, o: int, key: str, seen: Seen) -> None:
         case = self.cases[key]
         side = case.sides[o]
-        if any(
-            known.exec == seen.exec and known.trade_id == seen.trade_id and agree(known.content, seen.content)
-            for known in side
-        ) or len(side) >= COPIES_KEPT:
+        if (
+            any(
+                known.exec == seen.exec and known.trade_id == seen.trade_id and agree(known.content, seen.content)
+                for known in side
+            )
+            or len(side) >= COPIES_KEPT
+        ):
             self.counts["duplicate"] += 1
             return
         side.append(seen)
@@ -213,7 +221,7 @@ class TradeBook:
         """Apply a correction or bust to the root it refers to, seen or awaited."""
         key = self._root_key(account, o, fill)
         self._open_case(account, key)
-        own_name = _name(o, account, fill.instrument, fill.trade_id)
+        own_name = name_of(o, account, fill.instrument, fill.trade_id)
         awaited = self.names.get(own_name)
         if fill.trade_id != fill.ref_trade_id:
             self.names[own_name] = key
@@ -222,13 +230,13 @@ class TradeBook:
         arrived_us = account.clocks[o].watermark_us
         seen = Seen(content_of(fill), fill.exec or "trade", fill.trade_id, fill.ts_us, arrived_us, offset, value)
         if fold(self.cases[key].sides[o]).rootless or not self.cases[key].sides[o]:
-            self.names.setdefault(_name(o, account, fill.instrument, fill.ref_trade_id or ""), key)
+            self.names.setdefault(name_of(o, account, fill.instrument, fill.ref_trade_id or ""), key)
         self._add_to_case(account, o, key, seen)
 
     def _root_key(self, account: Account, o: int, fill: Fill) -> str:
         ref = fill.ref_trade_id or ""
-        named = self.names.get(_name(o, account, fill.instrument, ref))
-        keys = [f"{account.name}\x1f{fill.instrument}\x1f{ref}\x1f{side}" for side in _sides_from(fill.side)]
+        named = self.names.get(name_of(o, account, fill.instrument, ref))
+        keys = possible_roots(account, fill)
         for key in keys:
             if key in self.waiting[o] or key in self.matched or (key in self.cases and self.cases[key].sides[o]):
                 return key
@@ -236,7 +244,7 @@ class TradeBook:
 
     def _claim_awaited(self, account: Account, o: int, key: str, fill: Fill) -> bool:
         """Whether an amendment of the other side of the book waits for this root; it is moved to the root's key."""
-        awaited = self.names.get(_name(o, account, fill.instrument, fill.trade_id))
+        awaited = self.names.get(name_of(o, account, fill.instrument, fill.trade_id))
         if awaited is None or awaited == key or awaited not in self.cases:
             return False
         self._open_case(account, key)
@@ -247,7 +255,7 @@ class TradeBook:
         """Hand the records of one side to the case they turn out to belong to."""
         source, target = self.cases[from_key], self._open_case(account, to_key)
         for seen in source.sides[o]:
-            self.names[_name(o, account, split_key(to_key)[1], seen.trade_id)] = to_key
+            self.names[name_of(o, account, split_key(to_key)[1], seen.trade_id)] = to_key
             target.sides[o].append(seen)
         source.sides[o].clear()
         self.touched[from_key] = None
@@ -273,13 +281,13 @@ class TradeBook:
         for claim in judgement.passed:
             if (claim.kind, claim.origin) not in case.opened and self._proven(account, case, claim):
                 self._open(account, case, claim)
-                self._clear(case, claim.kind, claim.origin)
+                self._clear(account, case, claim.kind, claim.origin)
         for claim in standing:
             self._open(account, case, claim)
         named = {(claim.kind, claim.origin) for claim in standing}
         for kind, origin in case.opened:
             if (kind, origin) not in named:
-                self._clear(case, kind, origin)
+                self._clear(account, case, kind, origin)
         self._wait(account, case, judgement.ahead)
 
     def schedule(self, account: Account, case: Case) -> None:
@@ -307,9 +315,9 @@ class TradeBook:
             if not case.beyond_horizon:
                 case.beyond_horizon = True
                 self.touched[case.key] = None
-                self.beyond_horizon(account, 1 - claim.origin)
+                self.conditions.beyond_horizon(account, 1 - claim.origin)
             return False
-        if self.absence_proven(account, claim.origin, max(seen.ts_us for seen in present)):
+        if self.conditions.absence_proven(account, claim.origin, max(seen.ts_us for seen in present)):
             return True
         account.parked.add(case.key)
         return False
@@ -318,14 +326,18 @@ class TradeBook:
         if (claim.kind, claim.origin) not in case.opened:
             case.opened.append((claim.kind, claim.origin))
             self.touched[case.key] = None
-        self.register.assert_open(
-            discrepancy_of(
-                case.key, claim, account.terms.tolerance, (self.topics[0], self.topics[1]), self.partition, self.thresholds
-            )
-        )
+        place = Place((self.topics[0], self.topics[1]), self.partition)
+        self.register.assert_open(discrepancy_of(case.key, claim, account.terms.tolerance, place, self.thresholds))
 
-    def _clear(self, case: Case, kind: str, origin: int) -> None:
-        self.register.clear(trade_alert_id(case.key, kind, origin))
+    def _clear(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
+        late = any(
+            seen.arrived_us >= seen.ts_us + account.grace_us[o] for o in (0, 1) for seen in case.sides[o] if seen.ts_us
+        )
+        self.register.clear(trade_alert_id(case.key, kind, origin), late=late)
+
+    def _beyond_horizon(self, account: Account, o: int) -> None:
+        self.counts["beyond_horizon"] += 1
+        self.conditions.beyond_horizon(account, o)
 
     # -- forgetting ---------------------------------------------------------------------------------------------------
 
@@ -349,7 +361,8 @@ class TradeBook:
             if any(self.register.stands(trade_alert_id(key, kind, origin)) for kind, origin in case.opened):
                 feeds.remember((minute + 60) * MINUTE_US, key)
                 return
-            self._settle(case)
+            for kind, number in categories(case, standing=False).items():
+                self.counts["unverified" if kind == "open" else kind] += number
             self._drop_case(key)
             return
         for o in (0, 1):
@@ -378,41 +391,6 @@ class TradeBook:
         self.touched.pop(key, None)
         self.dropped[key] = None
 
-    # -- accounting ---------------------------------------------------------------------------------------------------
-
-    def _settle(self, case: Case) -> None:
-        for kind, number in self.categories(case).items():
-            self.counts["unverified" if kind == "open" else kind] += number
-
-    def categories(self, case: Case) -> dict[str, int]:
-        """How the records of a case count: matched, open, discrepant or superseded."""
-        standing = any(self.register.stands(trade_alert_id(case.key, kind, o)) for kind, o in case.opened)
-        faces = [fold(side) for side in case.sides]
-        agreed = not standing and bool(faces[0].live) == bool(faces[1].live) and bool(case.sides[0]) == bool(case.sides[1])
-        kind = "discrepant" if standing else "matched" if agreed else "open"
-        found = {kind: 0, "superseded": 0}
-        for side, face in zip(case.sides, faces, strict=True):
-            in_effect = len(face.live) if not face.amended else 1
-            found[kind] += in_effect
-            found["superseded"] += len(side) - in_effect
-        return found
-
-
-def _name(o: int, account: Account, instrument: str, trade_id: str) -> str:
-    return f"{o}\x1f{account.name}\x1f{instrument}\x1f{trade_id}"
-
-
-def names_of(case: Case) -> list[str]:
-    """What refers to a case: its amendments' own ids, and the root that rootless ones await."""
-    account, instrument, trade_id, _ = split_key(case.key)
-    found = []
-    for o in (0, 1):
-        side = case.sides[o]
-        found += [f"{o}\x1f{account}\x1f{instrument}\x1f{seen.trade_id}" for seen in side if seen.exec != "trade"]
-        if side and fold(side).rootless:
-            found.append(f"{o}\x1f{account}\x1f{instrument}\x1f{trade_id}")
-    return found
-
-
-def _sides_from(side: str) -> tuple[str, str]:
-    return ("buy", "sell") if side == "buy" else ("sell", "buy")
+    def stands(self, case: Case) -> bool:
+        """Whether anything is open of a case."""
+        return any(self.register.stands(trade_alert_id(case.key, kind, origin)) for kind, origin in case.opened)

@@ -97,8 +97,10 @@ class Source:
 class Clock:
     """The watermark of the feed of one origin, stream and venue."""
 
-    __slots__ = ("account_id", "contract", "deadlines", "origin", "owed", "owed_since_us", "silent", "sources", "stream", "venue",
-                 "watermark_us")  # fmt: skip
+    __slots__ = (
+        "account_id", "contract", "deadlines", "origin", "owed", "owed_since_us", "silent", "sources", "stream",
+        "venue", "watermark_us",
+    )  # fmt: skip
 
     def __init__(self, stream: Stream, venue: str, account_id: str, contract: FeedContract) -> None:
         self.origin = contract.origin

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stream_recon.domain.events import Origin  # noqa: TC001 - pydantic reads it at run time
+from stream_recon.domain.events import Origin
 
 Promise = Literal["complete", "partial", "absent"]
 Microseconds = Annotated[int, Field(ge=0)]

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from stream_recon.domain.events import Origin, Stream  # noqa: TC001 - msgspec reads them at run time
+from stream_recon.domain.events import Origin, Stream
 
 Kind = Literal[
     "missing_internal", "missing_exchange", "fill_mismatch", "order_mismatch", "position_mismatch",
@@ -72,7 +72,7 @@ class Discrepancy(Struct, kw_only=True, tag_field="record", tag="discrepancy"):
     fields: list[FieldDifference]
     evidence: list[Evidence]
     size: str
-    """|difference| / max(|internal|, |exchange|) of the field that differs most, a fraction; 1 where one side has none."""
+    """|difference| / max(|internal|, |exchange|) of the field that differs most; 1 where one side has none."""
     reopened: int = 0
     late: bool = False
     """A record arrived later than its contract allows."""
