@@ -22,27 +22,44 @@ STREAMS: tuple[Stream, Stream, Stream] = ("fills", "orders", "balances")
 Side = Literal["buy", "sell"]
 PositionSide = Literal["net", "long", "short"]
 
+MAX_INTEGER = 2**53 - 1  # what every JSON reader keeps exactly; as microseconds, the year 2255
+
 Identifier = Annotated[
     str, Meta(min_length=1, max_length=128, description="1 to 128 bytes of UTF-8, no control characters")
 ]
-# A pattern checked by msgspec costs more than the whole decoding; `domain.decode` checks the text of a pack at once.
+Venue = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=128, extra_json_schema={"pattern": r"^[^|]+$"},
+        description="an identifier without `|`, which divides it from the account in a key",
+    ),
+]  # fmt: skip
+
+# At most 18 decimals, and 38 digits from the first one before the point that is not zero. A pattern checked by msgspec
+# costs more than the whole decoding, so it only describes; `domain.decode` checks the text of a pack at once.
+DIGITS = r"(?!0*[1-9](?:\.?[0-9]){38})[0-9]+(?:\.[0-9]{1,18})?"
 Amount = Annotated[
     str,
     Meta(
-        extra_json_schema={"pattern": r"^-?[0-9]+(\.[0-9]{1,18})?$"},
-        description="a plain decimal, no exponent, at most 38 significant digits and 18 decimals; "
-        "a JSON number within the same limits is accepted",
+        extra_json_schema={"pattern": f"^-?{DIGITS}$"},
+        description="a plain decimal, no exponent, at most 38 significant digits and 18 decimals",
     ),
 ]
-TimeUs = Annotated[int, Meta(ge=0, description="microseconds since the Unix epoch, UTC")]
-Sequence = Annotated[int, Meta(ge=0)]
+NonNegative = Annotated[
+    str, Meta(extra_json_schema={"pattern": f"^(?:-(?!.*[1-9]))?{DIGITS}$"}, description="an amount, not below zero")
+]
+Positive = Annotated[
+    str, Meta(extra_json_schema={"pattern": f"^(?=.*[1-9]){DIGITS}$"}, description="an amount above zero")
+]
+TimeUs = Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="microseconds since the Unix epoch, UTC")]
+Sequence = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 
 class Common(Struct, kw_only=True, omit_defaults=True, gc=False, tag_field="type"):
     """What every event of an account carries."""
 
     origin: Origin
-    venue: Identifier
+    venue: Venue
     account_id: Identifier
     event_id: Identifier
     ts_us: TimeUs
@@ -59,8 +76,8 @@ class Fill(Common, tag="fill"):
     trade_id: Identifier
     order_id: Identifier
     side: Side
-    qty: Amount
-    price: Amount
+    qty: Positive
+    price: Positive
     client_order_id: Identifier | None = None
     fee: Amount | None = None
     fee_asset: Identifier | None = None
@@ -76,8 +93,8 @@ class Order(Common, tag="order"):
 
     instrument: Identifier
     side: Side
-    qty: Amount
-    cum_qty: Amount
+    qty: NonNegative
+    cum_qty: NonNegative
     status: Literal["pending_new", "open", "partially_filled", "filled", "canceled", "expired", "rejected"]
     order_id: Identifier | None = None
     client_order_id: Identifier | None = None
@@ -145,16 +162,17 @@ class Heartbeat(Struct, kw_only=True, omit_defaults=True, gc=False, tag_field="t
     origin: Origin
     source: Identifier
     through_us: TimeUs
-    venue: Identifier | None = None
+    venue: Venue | None = None
     account_id: Identifier | None = None
     event_id: Identifier | None = None
     ts_us: TimeUs | None = None
     recorded_us: TimeUs | None = None
 
 
-Event = Fill | Order | Balance | Position | Ledger | SnapshotEnd | Heartbeat
+AccountEvent = Fill | Order | Balance | Position | Ledger | SnapshotEnd
+Event = AccountEvent | Heartbeat
 
-STREAM_OF: dict[type, Stream | None] = {
+STREAM_OF: dict[type[Event], Stream | None] = {
     Fill: "fills",
     Order: "orders",
     Balance: "balances",
