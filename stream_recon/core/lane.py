@@ -96,9 +96,11 @@ class Lane:
                 source = self.directory.source(origin, stream, name, venue)
             if event.feed_seq is not None and conditions.number(account, o, name, event):
                 self.book.judge_again(account)
-            if ts_us - account.within_us[o] > time_us:
+            delivered_us = ts_us - account.within_us[o]
+            if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
-            self._lift(source, min(ts_us - account.within_us[o], time_us), time_us)
+                delivered_us = time_us
+            self._lift(source, delivered_us, time_us)
         self.tallies["consumed"] += len(batch.events)
         if batch.times_us:
             self.newest_us[origin, stream] = batch.times_us[-1]

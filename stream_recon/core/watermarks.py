@@ -132,7 +132,11 @@ class Clock:
 
     def refresh(self) -> bool:
         """Follow the slowest source. True where that lifted the watermark."""
-        lowest_us = min((source.watermark_us for source in self.sources), default=UNKNOWN_US)
+        sources = self.sources
+        if len(sources) == 1:  # the common case, on the hot path
+            lowest_us = sources[0].watermark_us
+        else:
+            lowest_us = min((source.watermark_us for source in sources), default=UNKNOWN_US)
         if lowest_us <= self.watermark_us:
             return False
         self.watermark_us = lowest_us
