@@ -46,7 +46,7 @@ __all__ = ["Rejected", "decode_carefully", "decode_pack"]
 
 _EVENTS: msgspec.json.Decoder[list[Event]] = msgspec.json.Decoder(list[Event])
 _ENCODER = msgspec.json.Encoder()
-_DIVISIONS = (32, 8)  # a pack without proof is divided into parts of so many records, these into parts of so many
+_PART = 16  # records that are tried together once more where a pack lacks a proof
 
 # What each kind of field is on the fast path: tighter than the definition where that is cheaper, never wider.
 _TAIL = r"[0-9]{1,20}+(?:\.[0-9]{1,18}+)?+\n)*+"
@@ -118,11 +118,10 @@ def _decode_span(out: list[Event | Rejected], pack: _Pack, start: int, stop: int
     if proven is not None:
         out += proven
         return
-    for part in _DIVISIONS:
-        if stop - start > part:
-            for first in range(start, stop, part):
-                _decode_span(out, pack, first, min(first + part, stop))
-            return
+    if stop - start > _PART:
+        for first in range(start, stop, _PART):
+            _decode_span(out, pack, first, min(first + _PART, stop))
+        return
     out += [
         decode_carefully(
             pack.values[i],
@@ -172,7 +171,7 @@ def _decode_exactly(values: Sequence[bytes | None]) -> list[Event] | None:
     if not joined.isascii() or b"\\" in joined or b"\x7f" in joined:
         return None
     try:
-        if b": " in joined:  # as many JSON writers do by default: the same tokens without the spaces
+        if b" " in joined and b": " in joined:  # as many JSON writers do by default: the same tokens without the spaces
             texts = [msgspec.json.format(text, indent=-1) for text in texts]
             joined = b",".join(texts)
         events = _EVENTS.decode(b"[" + joined + b"]")

@@ -122,14 +122,14 @@ def _amount(name: str, value: object) -> str:
 
 def _non_negative(name: str, value: object) -> str:
     text = _amount(name, value)
-    if text.startswith("-") and _NOT_ZERO(text):
+    if text[0] == "-" and _NOT_ZERO(text):
         raise _Refusal("bad_amount", f"{name} must not be below zero: {_shown(text)}")
     return text
 
 
 def _positive(name: str, value: object) -> str:
     text = _amount(name, value)
-    if text.startswith("-") or not _NOT_ZERO(text):
+    if text[0] == "-" or not _NOT_ZERO(text):
         raise _Refusal("bad_amount", f"{name} must be above zero: {_shown(text)}")
     return text
 
@@ -253,17 +253,15 @@ def decode_carefully(  # noqa: PLR0913 - the parts of a Kafka record
 
     The key is checked if `keyed`; an event must not be ahead of `time_us`, Kafka's time, where one is known.
     """
-    account = _account_of_key(key)
     found: dict[str, object] = {}
     try:
         found = _object(_text(value, header_count))
-        if not keyed:
-            account = _account_in(found)
         event = _event(found, origin, stream)
         _check_times(event, time_us)
         if keyed and not isinstance(event, Heartbeat):
             _check_key(event.venue, event.account_id, key)
     except _Refusal as refusal:
+        account = _account_of_key(key) if keyed else _account_in(found)
         return Rejected(refusal.reason, refusal.detail, account)
     return event
 
@@ -386,13 +384,12 @@ def _event(found: dict[str, object], origin: Origin, stream: Stream) -> Event:
 def _fields(kind: type, found: dict[str, object], prefix: str) -> dict[str, Any]:
     """The checked fields; an optional one that is null was not sent, and unknown ones are passed over."""
     fields: dict[str, Any] = {}
-    for field in FIELDS[kind]:
-        value = found.get(field.name)
+    for name, _, required, read in FIELDS[kind]:
+        value = found.get(name)
         if value is not None:
-            fields[field.name] = field.read(prefix + field.name, value)
-        elif field.required:
-            said = "null" if field.name in found else "missing"
-            raise _Refusal("missing_field", f"{prefix}{field.name} is {said}")
+            fields[name] = read(prefix + name, value)
+        elif required:
+            raise _Refusal("missing_field", f"{prefix}{name} is {'null' if name in found else 'missing'}")
     return fields
 
 
