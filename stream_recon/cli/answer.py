@@ -1,0 +1,58 @@
+"""Answers that several commands give in the same form."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.domain.lifecycle import STANDING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream_recon.domain.discrepancies import Alert
+
+
+def print_json(answer: Any) -> None:  # noqa: ANN401 - whatever msgspec can write
+    """One JSON value in one line on standard output, at once."""
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def split_standing(newest: Iterable[Alert]) -> tuple[list[Discrepancy], list[FeedCondition]]:
+    """What is wrong now: discrepancies and feed conditions, oldest event first."""
+    standing = [alert for alert in newest if alert.status in STANDING]
+    return split(standing)
+
+
+def split(alerts: Iterable[Alert]) -> tuple[list[Discrepancy], list[FeedCondition]]:
+    """Discrepancies and feed conditions, oldest event first."""
+    breaks: list[Discrepancy] = []
+    conditions: list[FeedCondition] = []
+    for alert in alerts:
+        if isinstance(alert, Discrepancy):
+            breaks.append(alert)
+        else:
+            conditions.append(alert)
+    breaks.sort(key=lambda alert: (alert.event_us, alert.alert_id))
+    conditions.sort(key=lambda alert: (alert.since_us, alert.alert_id))
+    return breaks, conditions
+
+
+def print_listing(breaks: list[Discrepancy], conditions: list[FeedCondition]) -> None:
+    """Both for people, or a word that there are none."""
+    from stream_recon.cli.options import console
+    from stream_recon.cli.render import listing
+
+    out = console()
+    if not breaks:
+        out.print("No open breaks.", style="green")
+    for text in listing(breaks):
+        out.print(text)
+    if conditions:
+        out.print("Not everything can be known:", style="yellow")
+        for text in listing(conditions):
+            out.print(text)

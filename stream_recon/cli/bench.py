@@ -1,0 +1,2 @@
+import typer
+bench = typer.Typer()

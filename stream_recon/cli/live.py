@@ -1,0 +1,5 @@
+from stream_recon.cli.send import publish
+def up() -> None:
+    """Up."""
+def worker() -> None:
+    """Worker."""

@@ -1,0 +1,90 @@
+"""The command line: `stream-recon COMMAND`. Exit codes: 0 agrees, 1 breaks found or not known, 2 usage, 3 infrastructure.
+
+Every command imports what it needs when it runs, so that the small ones start at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from stream_recon import __version__
+from stream_recon.cli import bench, compare, demo, live, read, setup
+from stream_recon.cli.options import Failure
+
+app = typer.Typer(
+    name="stream-recon",
+    help="Reconcile a trading firm's own books with what the exchange says, as events flow through Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 both sides agree, 1 breaks found or something cannot be known, 2 usage, 3 infrastructure.",
+)
+app.command()(demo.demo)
+app.command()(live.up)
+app.command()(live.worker)
+app.command()(live.publish)
+app.command()(compare.reconcile)
+app.command()(read.tail)
+app.command()(read.breaks)
+app.command("break")(read.break_)
+app.add_typer(setup.topics, name="topics")
+app.add_typer(setup.schema, name="schema")
+app.command()(setup.doctor)
+app.add_typer(bench.bench, name="bench")
+
+_DEBUG = "STREAM_RECON_DEBUG"
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", envvar=_DEBUG, help="Show tracebacks and library logs.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    if debug:
+        os.environ[_DEBUG] = "1"
+
+
+def run() -> None:
+    """Run the command in sys.argv; errors become one message and an exit code."""
+    import logging
+
+    logging.getLogger("aiokafka").setLevel(logging.DEBUG if "--debug" in sys.argv else logging.CRITICAL)
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        failure = _explained(error)
+        typer.secho(f"stream-recon: {failure}", err=True, fg="red")
+        sys.exit(failure.code)
+
+
+def _explained(error: Exception) -> Failure:
+    """What an error means to whoever typed the command."""
+    if isinstance(error, Failure):
+        return error
+    if "aiokafka" in sys.modules:
+        from aiokafka.errors import KafkaError
+
+        if isinstance(error, KafkaError):
+            return Failure(f"Kafka: {error}. `stream-recon doctor` says what is wrong and how to mend it.", code=3)
+    if isinstance(error, BrokenPipeError):
+        sys.stderr.close()
+        sys.exit(0)
+    if isinstance(error, OSError) and error.filename:
+        return Failure(f"{error.filename}: {error.strerror}", code=2)
+    return Failure(
+        f"{type(error).__name__}: {error}. This is a defect; `stream-recon --debug COMMAND` shows where it comes from.",
+        code=3,
+    )
+
+
+if __name__ == "__main__":
+    run()

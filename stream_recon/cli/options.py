@@ -1,0 +1,137 @@
+"""What several commands have in common: their options, how they end, and what a file of contracts looks like."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from rich.console import Console
+
+    from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.topics import TopicPlan
+
+
+class Failure(Exception):  # noqa: N818 - it ends a command, and says why
+    """A command cannot do what was asked: what happened, where, and what to do."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Format(StrEnum):
+    """How a command answers."""
+
+    table = "table"
+    json = "json"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was asked for.")]
+Bootstrap = Annotated[
+    str, typer.Option("--bootstrap", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", help="Where Kafka is: host:port[,...].")
+]
+Prefix = Annotated[str, typer.Option(envvar="STREAM_RECON_TOPIC_PREFIX", help="What all topic names begin with.")]
+Partitions = Annotated[
+    int, typer.Option(envvar="STREAM_RECON_PARTITIONS", min=1, help="How many partitions each account topic has.")
+]
+ContractsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--contracts", "-c", envvar="STREAM_RECON_CONTRACTS",
+        help="What each origin promises to send: a TOML, YAML or JSON file. Default: all fills and orders.",
+    ),
+]  # fmt: skip
+
+Result = TypeVar("Result")
+BOOTSTRAP = "localhost:9092"
+PREFIX = "recon."
+PARTITIONS = 4
+
+
+def plan_of(prefix: str, partitions: int) -> TopicPlan:
+    """The topics of this deployment."""
+    from stream_recon.domain.topics import TopicPlan
+
+    return TopicPlan(prefix=prefix, partitions=partitions)
+
+
+def load(path: Path) -> object:
+    """The content of a TOML, YAML or JSON file, by its suffix.
+
+    Raises:
+        Failure: it cannot be read, or is not what its suffix says.
+    """
+    try:
+        return _parser(path)(path.read_text("utf-8"))
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Failure(f"{path}: not valid {path.suffix[1:] or 'JSON'}: {error}") from error
+
+
+def _parser(path: Path) -> Callable[[str], object]:
+    if path.suffix == ".toml":
+        import tomllib
+
+        return tomllib.loads
+    if path.suffix in {".yaml", ".yml"}:
+        import yaml
+
+        def parse(text: str) -> object:
+            try:
+                return yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ValueError(error) from error
+
+        return parse
+    return json.loads
+
+
+def load_contracts(path: Path | None) -> Contracts:
+    """The contracts in a file: a list, or an object with `contracts`.
+
+    Raises:
+        Failure: the file cannot be read, or says something a contract does not know.
+    """
+    from pydantic import ValidationError
+
+    from stream_recon.domain.contracts import Contracts
+
+    if path is None:
+        return Contracts()
+    content = load(path)
+    try:
+        return Contracts.model_validate({"contracts": content} if isinstance(content, list) else content)
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        )
+        raise Failure(f"{path}: {places}") from error
+
+
+def console(*, err: bool = False) -> Console:
+    """Where people read."""
+    from rich.console import Console
+
+    return Console(stderr=err, highlight=False, soft_wrap=True)
+
+
+def wait_for(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end."""
+    import asyncio
+
+    return asyncio.run(work)
+
+
+def say(message: str, *, quiet: bool) -> None:
+    """A remark to whoever waits, beside the answer."""
+    if not quiet:
+        typer.echo(message, err=True)

@@ -1,0 +1,283 @@
+"""Canonical events in files: what `publish` sends and `reconcile` compares, one JSON object a line.
+
+A file is a log like a topic: its order counts, and what its end proves is said by closing heartbeats (`Heard`), the same
+for both commands. A line says itself which origin speaks and what of, so a file may hold both origins and every type.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from contextlib import contextmanager
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+
+import msgspec
+from msgspec import Struct
+
+from stream_recon.core.lane import Batch, Lane
+from stream_recon.domain.decode import Rejected, decode_pack
+from stream_recon.domain.events import ORIGINS, STREAM_OF, STREAMS, Heartbeat, Origin, Stream, default_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from stream_recon.domain.contracts import Contracts, FeedContract
+    from stream_recon.domain.discrepancies import Alert
+    from stream_recon.domain.events import Event
+
+PACK_LINES = 1000
+ANY_TIME_US = 1 << 62
+"""Kafka's time of a line: no event is ahead of it."""
+_LONGEST = 65_536
+_STREAM_OF_TYPE = {kind.__struct_config__.tag: stream for kind, stream in STREAM_OF.items()}
+
+
+class _Peek(Struct):
+    type: str = ""
+    origin: str = ""
+    venue: str = ""
+    source: str | None = None
+
+
+_peek = msgspec.json.Decoder(_Peek).decode
+
+
+class Line(NamedTuple):
+    """One line of a file, and where it goes."""
+
+    number: int
+    value: bytes
+    origin: Origin
+    stream: Stream
+    event: Event | Rejected
+
+
+@contextmanager
+def open_lines(path: Path | None) -> Iterator[BinaryIO]:
+    """The file's bytes; standard input for None; unpacked if the name ends in .gz."""
+    if path is None:
+        yield sys.stdin.buffer
+    elif path.suffix == ".gz":
+        with gzip.open(path) as unpacked:
+            yield unpacked  # type: ignore[misc]  # gzip's file reads bytes like any other
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines, without their end; of one that is too long only so much that it is refused."""
+    rest = b""
+    while chunk := file.read1(1 << 18):  # type: ignore[attr-defined]  # what we open is buffered
+        *whole, rest = (rest + chunk).split(b"\n")
+        rest = rest[: _LONGEST + 1]
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _is_origin(text: str) -> TypeGuard[Origin]:
+    return text in ORIGINS
+
+
+class Reader:
+    """Reads a file pack by pack. `origin`: whose file it is; None: the lines say it."""
+
+    def __init__(self, file: BinaryIO, name: str, origin: Origin | None, clock_us: Callable[[], int] | None = None) -> None:
+        """`clock_us`: what time it is, where no event may be ahead of the moment at which it is read."""
+        self.name = name
+        self._clock_us = clock_us
+        self.lines = 0
+        """Read so far, blank ones not counted."""
+        self.bytes = 0
+        self.newest_us = -1
+        """The newest event time read so far."""
+        self._origin = origin
+        self._numbered = enumerate(_lines(file), start=1)
+        self._streams: dict[tuple[str, str], dict[Stream, None]] = {}
+        """Of what each source has spoken so far."""
+        self._last: tuple[Origin, Stream] = (origin or "internal", "fills")
+
+    def packs(self) -> Iterator[list[Line]]:
+        """Up to `PACK_LINES` lines at a time, in order. A heartbeat comes once for each stream it vouches for."""
+        while True:
+            groups: dict[tuple[Origin, Stream], list[tuple[int, bytes]]] = {}
+            taken = 0
+            for number, line in self._numbered:
+                self.bytes += len(line) + 1
+                value = line.removesuffix(b"\r")
+                if not value.strip():
+                    continue
+                taken += 1
+                for place in self._places(value):
+                    groups.setdefault(place, []).append((number, value))
+                if taken == PACK_LINES:
+                    break
+            if not taken:
+                return
+            self.lines += taken
+            pack: list[Line] = []
+            for (origin, stream), numbered in groups.items():
+                values = [value for _, value in numbered]
+                times_us = [self._clock_us()] * len(values) if self._clock_us is not None else None
+                for (number, value), event in zip(
+                    numbered, decode_pack(values, None, times_us, origin, stream), strict=True
+                ):
+                    if not isinstance(event, Rejected | Heartbeat) and event.ts_us > self.newest_us:
+                        self.newest_us = event.ts_us
+                    pack.append(Line(number, value, origin, stream, event))
+            yield pack
+
+    def _places(self, value: bytes) -> Iterable[tuple[Origin, Stream]]:
+        """The origin and the streams of a line; of one that does not say, those of the line before it."""
+        try:
+            peek = _peek(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return (self._last,)
+        origin = self._origin or (peek.origin if _is_origin(peek.origin) else None)
+        if origin is None or peek.type not in _STREAM_OF_TYPE:
+            return ((origin or self._last[0], self._last[1]),)
+        stream = _STREAM_OF_TYPE[peek.type]
+        source = peek.source or default_source(origin, peek.venue)
+        if stream is None:
+            return [(origin, known) for known in self._streams.get((origin, source), {"fills": None})]
+        self._streams.setdefault((origin, source), {})[stream] = None
+        self._last = (origin, stream)
+        return (self._last,)
+
+
+class Heard:
+    """Who has spoken in some files, of what, and up to when: what the end of the files proves."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self._contracts = contracts
+        self._streams: dict[tuple[Origin, str], set[Stream]] = {}
+        self._accounts: set[tuple[Origin, str, str, str | None]] = set()
+        self._grace_us = 0
+        self.newest_us = -1
+
+    def add(self, line: Line) -> None:
+        """Take note of one line."""
+        event = line.event
+        if isinstance(event, Rejected | Heartbeat):
+            return
+        if event.ts_us > self.newest_us:
+            self.newest_us = event.ts_us
+        spoken = (event.origin, event.venue, event.account_id, event.source)
+        if spoken not in self._accounts:
+            self._accounts.add(spoken)
+            source = event.source or default_source(event.origin, event.venue)
+            self._streams.setdefault((event.origin, source), set()).update(
+                _promised(self._contracts.of(event.origin, event.venue, event.account_id))
+            )
+            for origin in ORIGINS:
+                grace_us = self._contracts.of(origin, event.venue, event.account_id).grace_us
+                self._grace_us = max(self._grace_us, grace_us)
+        source = event.source or default_source(event.origin, event.venue)
+        self._streams[event.origin, source].add(line.stream)
+
+    @property
+    def through_us(self) -> int:
+        """Up to when the files are complete, so that everything in them falls due."""
+        return self.newest_us + self._grace_us
+
+    def closing(self) -> list[tuple[Stream, Heartbeat]]:
+        """The heartbeats that end the files: each source for each stream it spoke of or has promised."""
+        return [
+            (stream, Heartbeat(origin=origin, source=source, through_us=self.through_us))
+            for (origin, source), streams in sorted(self._streams.items())
+            for stream in sorted(streams)
+        ]
+
+
+def _promised(contract: FeedContract) -> Iterator[Stream]:
+    """The streams of which a contract says that they are sent."""
+    sent = {"complete", "partial"}
+    if contract.fills in sent:
+        yield "fills"
+    if contract.orders in sent:
+        yield "orders"
+    if {contract.positions, contract.balances, contract.ledger} & sent:
+        yield "balances"
+
+
+class BadLine(NamedTuple):
+    """A line that could not be understood."""
+
+    file: str
+    line: int
+    reason: str
+    detail: str
+
+
+class Outcome(NamedTuple):
+    """What a comparison of files came to."""
+
+    newest: list[Alert]
+    """The newest state of everything that was ever said, in the order of its event time."""
+    rejected: list[BadLine]
+    lines: int
+    counts: dict[str, int]
+
+
+def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts) -> Outcome:
+    """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time."""
+    lane = Lane(0, contracts)
+    heard = Heard(contracts)
+    rejected: list[BadLine] = []
+    newest: dict[str, Alert] = {}
+    readers = [Reader(file, name, origin) for file, name, origin in files]
+    turns: list[tuple[int, int, Iterator[list[Line]]]] = []
+    for number, reader in enumerate(readers):
+        heappush(turns, (-1, number, reader.packs()))
+    while turns:  # the file that is furthest behind is read on
+        _, number, packs = heappop(turns)
+        pack = next(packs, None)
+        if pack is None:
+            continue
+        heappush(turns, (readers[number].newest_us, number, packs))
+        for line in pack:
+            heard.add(line)
+            if isinstance(line.event, Rejected):
+                rejected.append(BadLine(readers[number].name, line.number, line.event.reason, line.event.detail))
+        _step(lane, readers[number].name, pack)
+        _take(lane, newest)
+    for stream, beat in heard.closing():
+        lane.step(_beat(beat.origin, stream, beat))
+    ended = {(origin, stream): ANY_TIME_US for origin in ORIGINS for stream in STREAMS}
+    for origin, stream, beat in lane.trusted_heartbeats(ended):
+        lane.step(_beat(origin, stream, beat))
+    lane.tick(ended)
+    _take(lane, newest)
+    return Outcome(list(newest.values()), rejected, sum(r.lines for r in readers), dict(lane.counts))
+
+
+def _beat(origin: Origin, stream: Stream, beat: Heartbeat) -> Batch:
+    return Batch(origin, stream, None, [0], [ANY_TIME_US], [msgspec.json.encode(beat)], [beat])
+
+
+def _step(lane: Lane, name: str, pack: list[Line]) -> None:
+    start = 0
+    for end in range(1, len(pack) + 1):
+        if end == len(pack) or pack[end].origin != pack[start].origin or pack[end].stream != pack[start].stream:
+            run = pack[start:end]
+            lane.step(
+                Batch(
+                    origin=run[0].origin,
+                    stream=run[0].stream,
+                    topic=name,
+                    offsets=[line.number for line in run],
+                    times_us=[ANY_TIME_US] * len(run),
+                    values=[line.value for line in run],
+                    events=[line.event for line in run],
+                )
+            )
+            start = end
+
+
+def _take(lane: Lane, newest: dict[str, Alert]) -> None:
+    for published in lane.drain().published:
+        newest[published.alert.alert_id] = published.alert
