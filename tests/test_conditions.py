@@ -89,3 +89,10 @@ def test_kafka_time_decides_about_silence_where_another_venue_keeps_the_topic_bu
     book.hear(fill("exchange", "9", venue="other"), time_us=NOW + 31 * SECOND)
     book.tick(0)
     assert book.standing == {("STALE", "exchange|venue")}
+
+
+def test_a_feed_that_owes_nothing_is_never_called_silent() -> None:
+    book = Book(FeedContract(origin="exchange", fills="absent"))
+    book.hear(fill("internal", "1"), heartbeat("internal", 3600))
+    book.tick(3600)
+    assert book.said == []

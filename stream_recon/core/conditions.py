@@ -245,6 +245,8 @@ class Conditions:
         if silent_us < clock.contract.stale_after_us or not (clock.owed or ahead_us > clock.contract.stale_after_us):
             return
         clock.silent = True
+        if clock.contract.fills in {"partial", "absent"}:
+            return  # it owes nothing
         slowest = clock.slowest()
         source = slowest.name if slowest is not None else default_source(clock.origin, clock.venue)
         never = clock.watermark_us == UNKNOWN_US
