@@ -172,25 +172,15 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, object], str]:
 
 
 Check = Literal["identifier", "venue", "amount", "non_negative", "positive", "integer", "time", "anchor", "one_of"]
-_CHECKS: dict[Check, Callable[[str, object], object]] = {
-    "identifier": _identifier,
-    "venue": _venue,
-    "amount": _amount,
-    "non_negative": _non_negative,
-    "positive": _positive,
-    "integer": _integer,
-    "time": _time,
-    "anchor": _anchor,
-}
-_MEANINGS: tuple[tuple[Any, Check], ...] = (
-    (Identifier, "identifier"),
-    (Venue, "venue"),
-    (Amount, "amount"),
-    (NonNegative, "non_negative"),
-    (Positive, "positive"),
-    (Sequence, "integer"),
-    (TimeUs, "time"),
-    (Anchor, "anchor"),
+_CHECKS: tuple[tuple[Any, Check, Callable[[str, object], object]], ...] = (
+    (Identifier, "identifier", _identifier),
+    (Venue, "venue", _venue),
+    (Amount, "amount", _amount),
+    (NonNegative, "non_negative", _non_negative),
+    (Positive, "positive", _positive),
+    (Sequence, "integer", _integer),
+    (TimeUs, "time", _time),
+    (Anchor, "anchor", _anchor),
 )
 
 
@@ -209,9 +199,9 @@ def _fields_of(kind: type) -> tuple[Field, ...]:
 
 
 def _field(name: str, hint: Any) -> Field:  # noqa: ANN401 - an annotation may be anything
-    for meaning, check in _MEANINGS:
+    for meaning, check, read in _CHECKS:
         if hint in (meaning, meaning | None):  # a tuple: what a Meta holds has no hash
-            return Field(name, check, hint == meaning, _CHECKS[check])
+            return Field(name, check, hint == meaning, read)
     required = type(None) not in get_args(hint)
     literal = hint if required else get_args(hint)[0]
     return Field(name, "one_of", required, _one_of(get_args(literal)))
