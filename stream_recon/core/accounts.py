@@ -9,6 +9,7 @@ from stream_recon.core.watermarks import UNKNOWN_US, Clock, Source
 from stream_recon.domain.events import ORIGINS, STREAMS, account_of, default_source
 
 if TYPE_CHECKING:
+    from stream_recon.core.cases import Terms
     from stream_recon.domain.contracts import Contracts, FeedContract
     from stream_recon.domain.events import Origin, Stream
 
@@ -18,11 +19,12 @@ MINUTE_US = 60_000_000
 class Feeds:
     """The two fill feeds that accounts with the same promises are compared between, and what is remembered of them."""
 
-    __slots__ = ("clocks", "expiry", "promises")
+    __slots__ = ("clocks", "default_source", "expiry", "promises")
 
     def __init__(self, clocks: tuple[Clock, Clock], promises: tuple[str | None, str | None]) -> None:
         self.clocks = clocks
         self.promises = promises
+        self.default_source = tuple(default_source(clock.origin, clock.venue) for clock in clocks)
         self.expiry: dict[int, list[str]] = {}
         """Keys to forget, by the minute of their event time."""
 
@@ -57,9 +59,8 @@ class Account:
         "within_us",
     )  # fmt: skip
 
-    def __init__(self, name: str, feeds: Feeds, contracts: tuple[FeedContract, FeedContract]) -> None:
+    def __init__(self, name: str, feeds: Feeds, contracts: tuple[FeedContract, FeedContract], terms: Terms) -> None:
         internal, exchange = contracts
-        venue = name.split("|", 1)[0]
         self.name = name
         self.contracts = contracts
         self.feeds = feeds
@@ -67,8 +68,8 @@ class Account:
         self.promised = (feeds.promised(0), feeds.promised(1))
         self.grace_us = (internal.grace_us, exchange.grace_us)
         self.within_us = (internal.order_within_us, exchange.order_within_us)
-        self.terms = terms_of(internal, exchange)
-        self.default_source = (default_source("internal", venue), default_source("exchange", venue))
+        self.terms = terms
+        self.default_source = feeds.default_source
         self.parked: set[str] = set()
         """Cases whose absence proves nothing for now: a hole in the numbering, or a record that could not be read."""
 
@@ -80,6 +81,8 @@ class Directory:
         self.contracts = contracts
         self.accounts: dict[tuple[str, str], Account] = {}
         self.feeds: dict[tuple[Clock, Clock, str | None, str | None], Feeds] = {}
+        self.terms: dict[tuple[int, int], Terms] = {}
+        """By the contracts, which are the same objects as long as `contracts` is."""
         self.clocks: dict[tuple[Origin, Stream, str, tuple[str, ...] | None], Clock] = {}
         self.sources: dict[tuple[Origin, Stream], dict[str, Source]] = {(o, s): {} for o in ORIGINS for s in STREAMS}
 
@@ -91,7 +94,8 @@ class Directory:
             clocks = self.clock("fills", venue, account_id, internal), self.clock("fills", venue, account_id, exchange)
             promises = internal.fills, exchange.fills
             feeds = self.feeds.setdefault((*clocks, *promises), Feeds(clocks, promises))
-            account = Account(account_of(venue, account_id), feeds, (internal, exchange))
+            terms = self.terms.setdefault((id(internal), id(exchange)), terms_of(internal, exchange))
+            account = Account(account_of(venue, account_id), feeds, (internal, exchange), terms)
             self.accounts[venue, account_id] = account
         return account
 

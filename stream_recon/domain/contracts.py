@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stream_recon.domain.events import Origin
+from stream_recon.domain.events import ORIGINS, Origin
 
 Promise = Literal["complete", "partial", "absent"]
 Microseconds = Annotated[int, Field(ge=0)]
@@ -44,6 +44,10 @@ class FeedContract(BaseModel):
     """The significant digits this venue rounds to: amounts agree within two units of the last one."""
 
 
+DEFAULT: dict[Origin, FeedContract] = {origin: FeedContract(origin=origin) for origin in ORIGINS}
+"""What is expected of an origin of which nothing is written down."""
+
+
 class Contracts(BaseModel):
     """All contracts of a deployment, in the order in which they are tried."""
 
@@ -60,4 +64,4 @@ class Contracts(BaseModel):
                 and fnmatchcase(account_id, contract.account)
             ):
                 return contract
-        return FeedContract(origin=origin)
+        return DEFAULT[origin]
