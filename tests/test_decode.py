@@ -313,6 +313,11 @@ def test_a_record_may_not_have_thousands_of_headers() -> None:
     refuse(fill(), "too_many_headers", "65", header_count=65)
 
 
+def test_spaces_count_towards_the_size_of_a_record() -> None:
+    accept(json.dumps(FILL).encode() + b" " * 65_000)
+    refuse(json.dumps(FILL).encode() + b" " * 66_000, "too_large")
+
+
 @pytest.mark.parametrize("indent", [None, 0, 4])
 def test_spaces_and_the_order_of_fields_say_nothing(indent: int | None) -> None:
     expected = accept(fill())
