@@ -7,6 +7,7 @@ events published with a time of their own would be deleted at once.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ Role = Literal[
 ]  # fmt: skip
 Key = Literal["account", "alert_id", "command_id", "run_id", "original", "partition"]
 
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 DAY_MS = 86_400_000
 FOREVER_MS = -1
 
@@ -66,7 +68,7 @@ class Topic(Struct, frozen=True):
     role: Role
     name: str
     partitions: int
-    replication: int
+    replication: int | None
     shape: Shape
 
     @property
@@ -83,20 +85,23 @@ class TopicPlan(Struct, frozen=True, kw_only=True):
 
     prefix: str = "recon."
     partitions: int = 4
-    replication: int = 1
+    replication: int | None = None
+    """Copies of each partition; None: three, or as many as there are nodes."""
     names: dict[Role, str] = {}
 
     def __post_init__(self) -> None:
         """Refuse a plan in which two topics are one.
 
         Raises:
-            ValueError: an unknown role, a count below 1, or one name for two roles.
+            ValueError: an unknown role, a name Kafka refuses, a count below 1, or one name for two roles.
         """
         if unknown := self.names.keys() - SHAPES.keys():
             raise ValueError(f"no such topic: {', '.join(sorted(unknown))}; there are {', '.join(SHAPES)}")
-        if self.partitions < 1 or self.replication < 1:
+        if self.partitions < 1 or self.replication == 0:
             raise ValueError("partitions and replication must be at least 1")
         names = [self.name(role) for role in SHAPES]
+        if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+            raise ValueError(f"not a name for a topic (1 to 249 of a-z A-Z 0-9 . _ -): {', '.join(wrong)}")
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"one name for two topics: {', '.join(doubled)}")
 

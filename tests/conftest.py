@@ -1,0 +1,36 @@
+"""What tests share: real brokers, started once and only when a test asks for one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from stream_recon.broker import open_broker
+from stream_recon.domain.topics import TopicPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stream_recon.broker import Broker
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """One real broker for all tests, whichever the ladder finds first; tests keep apart by their topics' prefix."""
+    with open_broker() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def three_brokers() -> Iterator[Broker]:
+    """Three nodes that tests may kill, stop and start again, and leave running."""
+    with open_broker("embedded", nodes=3) as found:
+        yield found
+
+
+@pytest.fixture
+def topic_plan() -> TopicPlan:
+    """Topics no other test uses; not made yet."""
+    return TopicPlan(prefix=f"test-{uuid4().hex[:12]}.")
