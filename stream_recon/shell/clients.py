@@ -1,0 +1,65 @@
+"""The Kafka clients of a worker, as both hosts need them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from stream_recon.shell.settings import WorkerSettings
+
+COMMIT_INTERVAL_S = 1.0
+PRODUCER: dict[str, Any] = {
+    "acks": "all",
+    "enable_idempotence": True,  # a retry neither doubles nor reorders
+    "linger_ms": 0,
+    "max_batch_size": 1_000_000,
+    "max_request_size": 1_048_576,
+}
+
+
+def new_producer(settings: WorkerSettings) -> AIOKafkaProducer:
+    """For everything a worker writes."""
+    return AIOKafkaProducer(bootstrap_servers=settings.bootstrap, **PRODUCER)
+
+
+def new_consumer(
+    settings: WorkerSettings, assignor: Any, loop: asyncio.AbstractEventLoop | None = None  # noqa: ANN401 - untyped
+) -> AIOKafkaConsumer:  # fmt: skip
+    """A member of the group.
+
+    A position that is not there is reset to the earliest, which the keeper takes for the hole that it is.
+    """
+    return AIOKafkaConsumer(
+        loop=loop,
+        bootstrap_servers=settings.bootstrap,
+        group_id=settings.group_id,
+        client_id="stream-recon",
+        partition_assignment_strategy=[assignor],
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",  # what its producer has taken back never happened
+        session_timeout_ms=int(settings.session_timeout_s * 1000),
+        heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
+        max_poll_interval_ms=3_600_000,  # restoring may take long; the watchdog sees a stall sooner
+        rebalance_timeout_ms=60_000,
+        fetch_max_wait_ms=500,
+        max_partition_fetch_bytes=1_048_576,
+    )
+
+
+def new_reader(settings: WorkerSettings) -> AIOKafkaConsumer:
+    """Reads without a group, from where it is told; asks for the ends of logs."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap, enable_auto_commit=False, auto_offset_reset="none",
+        max_partition_fetch_bytes=4_194_304,
+    )  # fmt: skip
+
+
+def new_admin(settings: WorkerSettings) -> AIOKafkaAdminClient:
+    """Asks for committed offsets, and deletes old state."""
+    return AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)

@@ -1,0 +1,156 @@
+"""Publishing in order: nothing that follows from a pack before its state is safe, nothing acknowledged before both.
+
+The records of state are sent as soon as they are known; here their deliveries are awaited, one pack after the other,
+while the next packs are stepped through. An error ends the process (`host`), so a pack is never half published for
+longer than a restart takes: whoever restores the state finds what it should have published inside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from stream_recon.shell.settings import FencedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiokafka import AIOKafkaProducer
+
+    from stream_recon.core.lane import Lane
+    from stream_recon.domain.topics import TopicPlan
+    from stream_recon.shell.state_log import Output, Position
+
+IN_FLIGHT = 4
+"""So many packs may wait for their deliveries."""
+ID_HEADER = "recon.id"
+
+
+class Held(Struct):
+    """A partition number as its owner keeps it."""
+
+    partition: int
+    lane: Lane
+    position: Position
+    epoch: int
+    tail: int
+    """Offset of the newest record of its state."""
+    written_bytes: int = 0
+    """Since the newest snapshot."""
+    snapshot_bytes: int = 0
+    pointer: int | None = None
+    """Where the newest complete snapshot starts."""
+    last_tick: bytes = b""
+    idle_since: dict[str, float] = {}
+    """By topic, since when (monotonic, s) it has had nothing that is not applied."""
+
+
+class Unfinished(Struct):
+    """What is still to happen for one pack."""
+
+    held: Held
+    sent: list[asyncio.Future[Any]]
+    """The deliveries of its state."""
+    outputs: list[Output]
+    acknowledge: Callable[[], None]
+
+
+class Publisher:
+    """Sends what follows from each pack and acknowledges it, in order."""
+
+    def __init__(self, producer: AIOKafkaProducer, plan: TopicPlan) -> None:
+        self.producer = producer
+        self._alerts, self._breaks, self._dlq = plan.name("alerts"), plan.name("breaks"), plan.name("dlq")
+        self._state = plan.name("state")
+        self._queue: asyncio.Queue[Unfinished] = asyncio.Queue(IN_FLIGHT)
+
+    async def write(self, held: Held, messages: Iterable[tuple[bytes, list[tuple[str, bytes]]]]) -> list[Any]:
+        """Send records of state; gives their deliveries to await."""
+        key = b"%d" % held.partition
+        sent = []
+        for value, headers in messages:
+            sent.append(await self.producer.send(self._state, value, key, held.partition, headers=headers))
+            held.written_bytes += len(value)
+        return sent
+
+    async def put(self, unfinished: Unfinished) -> None:
+        """Let a pack be finished in its turn; waits while too many are."""
+        await self._queue.put(unfinished)
+
+    async def finished(self) -> None:
+        """Wait until nothing is left to do."""
+        await self._queue.join()
+
+    async def run(self) -> None:
+        """Finish packs for ever.
+
+        Raises:
+            FencedError: another owner has written to the state in between.
+            KafkaError: a delivery failed.
+        """
+        while True:
+            unfinished = await self._queue.get()
+            held = unfinished.held
+            await follow(held, unfinished.sent)
+            if unfinished.outputs:
+                await self.publish(held, held.tail, enumerate(unfinished.outputs))
+            held.position.delivered = held.tail
+            unfinished.acknowledge()
+            self._queue.task_done()
+
+    async def publish(self, held: Held, offset: int, outputs: Iterable[tuple[int, Output]]) -> None:
+        """Publish outputs of the entry at `offset`, each with its number in it, and wait for their deliveries."""
+        alerts, breaks, dead = [], [], []
+        for number, output in outputs:
+            named = [*output.headers, (ID_HEADER, output_id(held.partition, offset, number))]
+            if output.role == "dlq":
+                dead.append((output.key, output.value, named))
+            else:
+                alerts.append((output.key, output.value, named))
+                breaks.append((output.key, output.value, named))
+        sent_alerts = await self._send(self._alerts, held.partition, alerts)
+        sent_breaks = await self._send(self._breaks, held.partition, breaks)
+        sent_dead = await self._send(self._dlq, 0, dead)
+        # From where the next ones can be found: not the last one's, since others write to the DLQ between.
+        for delivery in sent_alerts:
+            held.position.alerts_next = (await delivery).offset
+        for delivery in sent_dead:
+            held.position.dlq_next = (await delivery).offset
+        for delivery in sent_breaks:
+            await delivery
+
+    async def _send(self, topic: str, partition: int, records: list[Any]) -> list[asyncio.Future[Any]]:
+        sent = []
+        at = 0
+        while at < len(records):
+            batch = self.producer.create_batch()
+            while at < len(records):
+                key, value, headers = records[at]
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    break
+                at += 1
+            sent.append(await self.producer.send_batch(batch, topic, partition=partition))
+        return sent
+
+
+async def follow(held: Held, sent: Iterable[asyncio.Future[Any]]) -> None:
+    """Wait for deliveries of state, and see that nobody else has written to it.
+
+    Raises:
+        FencedError: somebody has.
+    """
+    for delivery in sent:
+        offset = (await delivery).offset
+        if offset != held.tail + 1:
+            raise FencedError(
+                f"partition {held.partition}: state written at offset {offset} instead of {held.tail + 1}: "
+                "another worker has taken this partition over"
+            )
+        held.tail = offset
+
+
+def output_id(partition: int, offset: int, number: int) -> bytes:
+    """What tells an output from all others: where the state holds it."""
+    return b"%d-%d-%d" % (partition, offset, number)

@@ -1,0 +1,39 @@
+"""What one worker is told, and the ways in which it refuses to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stream_recon.domain.contracts import Contracts
+from stream_recon.domain.topics import TopicPlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """One worker of one group; times in seconds."""
+
+    bootstrap: str
+    """host:port, comma-separated."""
+    group_id: str = "stream-recon"
+    plan: TopicPlan = field(default_factory=TopicPlan)
+    contracts: Contracts = field(default_factory=Contracts)
+    host: Literal["faust", "plain"] = "faust"
+    http_port: int | None = None
+    """Of /metrics, /livez and /readyz on the loopback interface; 0 takes a free one, None is none."""
+    session_timeout_s: float = 10.0
+    heartbeat_s: float = 3.0
+    stall_timeout_s: float = 60.0
+    """A worker that has work and gets nothing done for so long ends itself."""
+    snapshot_bytes: int = 64_000_000
+    """How much state is written, at least, between two snapshots of a partition."""
+    accept_loss: bool = False
+    """Go on where the log has been cut off above what was read, instead of refusing to start."""
+
+
+class RefusedError(Exception):
+    """Something is not as it must be; the message says what, where, and what to do."""
+
+
+class FencedError(Exception):
+    """The partition has another owner by now."""

@@ -1,0 +1,143 @@
+"""One worker: it owns some partition numbers, and says of every record there whether both sides agree."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from stream_recon.shell import metrics
+from stream_recon.shell.clients import new_admin, new_reader
+from stream_recon.shell.keeper import Keeper
+from stream_recon.shell.publishing import Publisher
+from stream_recon.shell.restoring import Restorer
+from stream_recon.shell.watchdog import INFRASTRUCTURE, end_process, watch
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from stream_recon.shell.settings import WorkerSettings
+
+_log = structlog.get_logger()
+_LEAVE_S = 1.8
+"""Leaving takes at most so long; what is then not committed is known from the state."""
+_TICK_S = 1.0
+
+
+class Host(Protocol):
+    """What reads from Kafka and belongs to a group."""
+
+    async def start_producer(self) -> AIOKafkaProducer:
+        """The producer for everything that is written."""
+
+    async def run(self, keeper: Keeper) -> None:
+        """Drive the keeper until `leave`."""
+
+    async def leave(self) -> None:
+        """Finish what is begun, commit, and tell the group."""
+
+
+def run(settings: WorkerSettings) -> int:
+    """Work until SIGTERM or SIGINT; gives the exit code, or ends the process itself with it once threads run.
+
+    0: left as told; 3: something is not as it must be, or failed (the last line of the log says what).
+    """
+    configure_logging()
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: WorkerSettings) -> int:
+    leave = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    try:
+        async with AsyncExitStack() as stack:
+            reader, admin = new_reader(settings), new_admin(settings)
+            stack.push_async_callback(reader.stop)
+            stack.push_async_callback(admin.close)
+            await asyncio.gather(reader.start(), admin.start())
+            host = _host(settings)
+            publisher = Publisher(await host.start_producer(), settings.plan)
+            owner = f"{socket.gethostname()}-{os.getpid()}"
+            keeper = Keeper(settings, publisher, Restorer(settings, publisher, reader, admin, owner), reader, admin)
+            _serve(settings, keeper)
+            tasks = [
+                asyncio.create_task(publisher.run()),
+                asyncio.create_task(_tick(keeper)),
+                asyncio.create_task(host.run(keeper)),
+            ]
+            leaving = asyncio.create_task(leave.wait())
+            done, _ = await asyncio.wait([*tasks, leaving], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {leaving}:
+                task.result()
+            await _leave(host)
+    except Exception as error:  # noqa: BLE001 - any error ends the process
+        end_process("the worker failed", error)
+    os._exit(0)  # Faust's threads would keep it alive
+
+
+async def _leave(host: Host) -> None:
+    started = time.monotonic()
+    try:
+        await asyncio.wait_for(host.leave(), _LEAVE_S)
+    except TimeoutError:
+        _log.warning("left without a word to the group", after_s=_LEAVE_S)
+    else:
+        _log.info("left", after_s=round(time.monotonic() - started, 3))
+
+
+def _host(settings: WorkerSettings) -> Host:
+    if settings.host == "plain":
+        from stream_recon.shell.plain_host import PlainHost  # noqa: PLC0415 - only one of them is loaded
+
+        return PlainHost(settings)
+    from stream_recon.shell.faust_host import FaustHost  # noqa: PLC0415 - as above
+
+    return FaustHost(settings)
+
+
+def _serve(settings: WorkerSettings, keeper: Keeper) -> None:
+    stall_s = settings.stall_timeout_s
+    watch(lambda: keeper.progress_at, stall_s=stall_s, sleep_s=settings.session_timeout_s)
+    if settings.http_port is not None:
+        port = metrics.serve(
+            settings.http_port, lambda: time.monotonic() - keeper.progress_at < stall_s, lambda: keeper.ready
+        )
+        _log.info("serving", url=f"http://127.0.0.1:{port}/metrics")
+
+
+async def _tick(keeper: Keeper) -> None:
+    while True:
+        await asyncio.sleep(_TICK_S)
+        await keeper.tick()
+
+
+def configure_logging() -> None:
+    """Log JSON lines to standard error, those of the libraries from warnings on too."""
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processor=structlog.processors.JSONRenderer(), foreign_pre_chain=shared)
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+__all__ = ["INFRASTRUCTURE", "Host", "configure_logging", "run"]
