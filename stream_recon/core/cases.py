@@ -207,6 +207,8 @@ class Judgement(NamedTuple):
 
     standing: list[Claim]
     """Due and true."""
+    pending: list[Claim]
+    """True, not due yet: no reason to open it, and none to close it."""
     passed: list[Claim]
     """Were due and true until a record that came too late; final."""
     ahead: list[Claim]
@@ -223,19 +225,19 @@ def judge(case: Case, watermarks_us: tuple[int, int], terms: Terms) -> Judgement
         ((seen.arrived_us, o, n) for o in (0, 1) for n, seen in enumerate(case.sides[o])),
     )
     counts = [0, 0]
-    former: dict[tuple[Kind, int], Claim] = {}
+    former: dict[tuple[Kind, int, tuple[int, ...]], Claim] = {}
     for arrived_us, o, _ in arrivals:
         for claim in claims((tuple(case.sides[0][: counts[0]]), tuple(case.sides[1][: counts[1]])), terms):
             if claim.due_us <= arrived_us or not claim.clocks:
-                former.setdefault((claim.kind, claim.origin), claim)
+                former.setdefault((claim.kind, claim.origin, claim.clocks), claim)
         counts[o] += 1
     now = claims((tuple(case.sides[0]), tuple(case.sides[1])), terms)
     standing = [claim for claim in now if is_due(claim)]
-    ahead = [claim for claim in now if not is_due(claim)]
+    pending = [claim for claim in now if not is_due(claim)]
     named = {(claim.kind, claim.origin) for claim in standing}
-    passed = [claim for name, claim in former.items() if name not in named and is_due(claim)]
-    ahead += [claim for name, claim in former.items() if name not in named and not is_due(claim)]
-    return Judgement(standing, passed, ahead)
+    others = [claim for claim in former.values() if (claim.kind, claim.origin) not in named]
+    passed = [claim for claim in others if is_due(claim)]
+    return Judgement(standing, pending, passed, [*pending, *(claim for claim in others if not is_due(claim))])
 
 
 def categories(case: Case, *, standing: bool) -> dict[str, int]:

@@ -257,6 +257,7 @@ class TradeBook:
         for seen in source.sides[o]:
             self.names[name_of(o, account, split_key(to_key)[1], seen.trade_id)] = to_key
             target.sides[o].append(seen)
+        target.sides[o].sort(key=lambda seen: -1 if seen.offset is None else seen.offset)  # as the log has them
         source.sides[o].clear()
         self.touched[from_key] = None
         self.touched[to_key] = None
@@ -278,13 +279,14 @@ class TradeBook:
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         account.parked.discard(case.key)
         standing = [claim for claim in judgement.standing if self._proven(account, case, claim)]
+        named = {(claim.kind, claim.origin) for claim in (*standing, *judgement.pending)}
         for claim in judgement.passed:
             if (claim.kind, claim.origin) not in case.opened and self._proven(account, case, claim):
                 self._open(account, case, claim)
-                self._clear(account, case, claim.kind, claim.origin)
+                if (claim.kind, claim.origin) not in named:
+                    self._clear(account, case, claim.kind, claim.origin)
         for claim in standing:
             self._open(account, case, claim)
-        named = {(claim.kind, claim.origin) for claim in standing}
         for kind, origin in case.opened:
             if (kind, origin) not in named:
                 self._clear(account, case, kind, origin)
