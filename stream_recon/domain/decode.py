@@ -10,7 +10,7 @@ ten microseconds. `decode_pack` gives the same in about one, for records that ar
   its own value alone: no value can close another's string or hold two records.
 - ASCII without a backslash or DEL holds no control character, no surrogate, no broken UTF-8, and as many bytes as
   characters.
-- What is left is checked on columns: the text of all amounts by one regular expression, times, keys, types.
+- What is left is checked on columns: the text of all amounts by one regular expression, keys, types, times ahead.
 
 A pack that lacks any proof is divided, down to a few records, which are then decoded carefully: a bad record costs its
 neighbours little, and what is proven never differs from what the definition says.
@@ -27,7 +27,6 @@ import msgspec
 from stream_recon.domain.events import STREAM_OF, Event, Heartbeat
 from stream_recon.domain.record import (
     AHEAD_US,
-    EARLIEST_US,
     FIELDS,
     MAX_HEADERS,
     MAX_VALUE_BYTES,
@@ -190,7 +189,7 @@ def _holds(
     columns = _COLUMNS_OF[kind]
     return (
         all(_amounts_hold(matches, getters, events) for matches, getters in columns.amounts)
-        and all(_times_hold(list(map(get, events)), times_us) for get in columns.times)
+        and (times_us is None or all(_times_hold(list(map(get, events)), times_us) for get in columns.times))
         and not any("|" in venue for venue in set(map(_VENUE, events)) if venue is not None)
         and (columns.rule is None or not any(map(columns.rule, events)))
         and (
@@ -206,12 +205,8 @@ def _amounts_hold(matches: Callable[[str], object], getters: list[Callable[[Even
     return not texts or matches("\n".join([*texts, ""])) is not None
 
 
-def _times_hold(stamps: list[int | None], times_us: Sequence[int] | None) -> bool:
-    given = [stamp for stamp in stamps if stamp is not None]
-    if not given:
-        return True
-    if min(given) < EARLIEST_US:
-        return False
-    if times_us is None or max(given) <= min(times_us) + AHEAD_US:
-        return True
-    return all(stamp is None or stamp <= time_us + AHEAD_US for stamp, time_us in zip(stamps, times_us, strict=True))
+def _times_hold(stamps: list[int | None], times_us: Sequence[int]) -> bool:
+    newest_us = max((stamp for stamp in stamps if stamp is not None), default=0)
+    return newest_us <= min(times_us) + AHEAD_US or all(
+        stamp is None or stamp <= time_us + AHEAD_US for stamp, time_us in zip(stamps, times_us, strict=True)
+    )

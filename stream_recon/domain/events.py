@@ -24,13 +24,19 @@ PositionSide = Literal["net", "long", "short"]
 
 MAX_INTEGER = 2**53 - 1  # what every JSON reader keeps exactly; as microseconds, the year 2255
 
+EARLIEST_US = 1_230_768_000_000_000  # 2009-01-01; a lesser number is in seconds or milliseconds
+
 Identifier = Annotated[
-    str, Meta(min_length=1, max_length=128, description="1 to 128 bytes of UTF-8, no control characters")
-]
+    str,
+    Meta(
+        min_length=1, max_length=128, extra_json_schema={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$"},
+        description="1 to 128 bytes of UTF-8, no control characters",
+    ),
+]  # fmt: skip
 Venue = Annotated[
     str,
     Meta(
-        min_length=1, max_length=128, extra_json_schema={"pattern": r"^[^|]+$"},
+        min_length=1, max_length=128, extra_json_schema={"pattern": r"^[^|\u0000-\u001f\u007f-\u009f]+$"},
         description="an identifier without `|`, which divides it from the account in a key",
     ),
 ]  # fmt: skip
@@ -51,7 +57,7 @@ NonNegative = Annotated[
 Positive = Annotated[
     str, Meta(extra_json_schema={"pattern": f"^(?=.*[1-9]){DIGITS}$"}, description="an amount above zero")
 ]
-TimeUs = Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="microseconds since the Unix epoch, UTC")]
+TimeUs = Annotated[int, Meta(ge=EARLIEST_US, le=MAX_INTEGER, description="microseconds since the Unix epoch, UTC")]
 Sequence = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 

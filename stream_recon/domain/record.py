@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from stream_recon.domain.events import (
     DIGITS,
+    EARLIEST_US,
     MAX_INTEGER,
     STREAM_OF,
     Amount,
@@ -39,7 +40,6 @@ MAX_VALUE_BYTES = 65_536
 MAX_HEADERS = 64
 MAX_DEPTH = 32  # of nesting; a number of our own, so that no stack decides what is a good record
 MAX_IDENTIFIER_BYTES = 128
-EARLIEST_US = 1_230_768_000_000_000  # 2009-01-01; a lesser number is in seconds or milliseconds
 AHEAD_US = 300_000_000  # how far an event may be ahead of Kafka's time of its record
 
 Reason = Literal[
@@ -194,10 +194,6 @@ class Field(NamedTuple):
     """(name, JSON value) -> what the struct holds."""
 
 
-def _fields_of(kind: type) -> tuple[Field, ...]:
-    return tuple(_field(name, hint) for name, hint in get_type_hints(kind, include_extras=True).items())
-
-
 def _field(name: str, hint: Any) -> Field:  # noqa: ANN401 - an annotation may be anything
     for meaning, check, read in _CHECKS:
         if hint in (meaning, meaning | None):  # a tuple: what a Meta holds has no hash
@@ -207,7 +203,10 @@ def _field(name: str, hint: Any) -> Field:  # noqa: ANN401 - an annotation may b
     return Field(name, "one_of", required, _one_of(get_args(literal)))
 
 
-FIELDS: Mapping[type, tuple[Field, ...]] = {kind: _fields_of(kind) for kind in (*STREAM_OF, Anchor)}
+FIELDS: Mapping[type, tuple[Field, ...]] = {
+    kind: tuple(_field(name, hint) for name, hint in get_type_hints(kind, include_extras=True).items())
+    for kind in (*STREAM_OF, Anchor)
+}
 """The fields of each struct, in order."""
 
 
