@@ -196,11 +196,10 @@ class Field(NamedTuple):
 
 def _field(name: str, hint: Any) -> Field:  # noqa: ANN401 - an annotation may be anything
     for meaning, check, read in _CHECKS:
-        if hint in (meaning, meaning | None):  # a tuple: what a Meta holds has no hash
+        if hint in (meaning, meaning | None):  # no set: a Meta has no hash
             return Field(name, check, hint == meaning, read)
     required = type(None) not in get_args(hint)
-    literal = hint if required else get_args(hint)[0]
-    return Field(name, "one_of", required, _one_of(get_args(literal)))
+    return Field(name, "one_of", required, _one_of(get_args(hint if required else get_args(hint)[0])))
 
 
 FIELDS: Mapping[type, tuple[Field, ...]] = {

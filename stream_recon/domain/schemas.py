@@ -1,0 +1,260 @@
+"""The published schemas, made from the models: one JSON Schema 2020-12 per record, and one AsyncAPI 3.0 of all topics.
+
+They say what the decoder enforces as far as a schema can. It is stricter in what none can say: bytes rather than
+characters, no exponent in a number, no field twice, the key, Kafka's time, the topic's origin.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from stream_recon.domain.discrepancies import Discrepancy, Evidence, FeedCondition, FieldDifference
+from stream_recon.domain.events import STREAM_OF, Anchor
+from stream_recon.domain.record import FIELDS, MAX_HEADERS, MAX_VALUE_BYTES, Reason
+from stream_recon.domain.topics import SHAPES, TopicPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgspec import Struct
+
+    from stream_recon.domain.topics import Role, Topic
+
+Document = dict[str, Any]
+
+ALERTS: tuple[type[Struct], ...] = (Discrepancy, FeedCondition)
+_PARTS: tuple[type[Struct], ...] = (Anchor, Evidence, FieldDifference)
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+# An amount may be sent as a JSON number too; what its text must obey, its value must.
+_NUMBERS: dict[str, Document] = {
+    "amount": {"type": "number"},
+    "non_negative": {"type": "number", "minimum": 0},
+    "positive": {"type": "number", "exclusiveMinimum": 0},
+}
+_RULES: dict[str, Document] = {
+    "fill": {
+        "if": {"properties": {"exec": {"enum": ["correction", "bust"]}}, "required": ["exec"]},
+        "then": {"properties": {"ref_trade_id": {"type": "string"}}, "required": ["ref_trade_id"]},
+    },
+    "order": {
+        "anyOf": [
+            {"properties": {name: {"type": "string"}}, "required": [name]} for name in ("order_id", "client_order_id")
+        ]
+    },
+}
+_CONTENT: dict[Role, str] = {
+    "control": "Commands of operators and schedulers.",
+    "alerts": "Every transition of every discrepancy and feed condition.",
+    "breaks": "The newest state of each discrepancy and feed condition; a null value some days after it closed.",
+    "results": "The results of runs.",
+    "corrections": "Reversible correcting entries of auto-resolution.",
+    "dlq": "Records that could not be understood: key and value untouched, the reason in the headers.",
+    "work": "Internal.",
+    "partials": "Internal.",
+    "state": "Internal: what each partition's owner knows.",
+}
+_KEYS = {
+    "account": "venue|account_id (a heartbeat's is free)",
+    "alert_id": "alert_id; the partition is that of its account",
+    "original": "the bad record's own key",
+}
+
+
+def schema_files() -> dict[str, str]:
+    """File name -> text of everything in schemas/."""
+    documents = {f"{_tag(kind)}.json": _json_schema(kind) for kind in (*STREAM_OF, *ALERTS)}
+    documents["asyncapi.json"] = asyncapi(TopicPlan())
+    return {name: json.dumps(document, indent=2) + "\n" for name, document in documents.items()}
+
+
+def _tag(kind: type[Struct]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def _json_schema(kind: type[Struct]) -> Document:
+    """The schema of one record, complete in itself."""
+    components = _components([kind], "#/$defs/{name}")
+    record = components.pop(kind.__name__)
+    document = {"$schema": _DRAFT, "$id": f"urn:stream-recon:{_tag(kind)}:v1", **record}
+    return document | ({"$defs": components} if components else {})
+
+
+def _components(kinds: Sequence[type[Struct]], ref_template: str) -> dict[str, Document]:
+    """Struct name -> schema, of these and what they hold."""
+    _, components = msgspec.json.schema_components(kinds, schema_hook=_anything, ref_template=ref_template)
+    for kind in (*STREAM_OF, *ALERTS, *_PARTS):
+        if kind.__name__ in components:
+            _enrich(kind, components[kind.__name__])
+    return components
+
+
+def _anything(kind: type) -> Document:
+    """The schema of what msgspec has none for.
+
+    Raises:
+        NotImplementedError: it is not `object`.
+    """
+    if kind is not object:
+        raise NotImplementedError
+    return {"description": "anything"}
+
+
+def _enrich(kind: type[Struct], schema: Document) -> None:
+    """Add what the model does not say by itself: numbers for amounts, rules between fields, what is said in words."""
+    properties = schema["properties"]
+    for field in FIELDS.get(kind, ()):
+        if field.check in _NUMBERS:
+            properties[field.name] = _or_number(properties[field.name], _NUMBERS[field.check])
+    schema.update(_RULES.get(str(kind.__struct_config__.tag), {}))
+    for name, words in _field_docs(kind).items():
+        properties[name].setdefault("description", words)
+
+
+def _or_number(schema: Document, number: Document) -> Document:
+    """The schema of an amount, as text or as number."""
+    if "anyOf" in schema:
+        return schema | {"anyOf": [*schema["anyOf"], number]}
+    return {"anyOf": [schema, number]}
+
+
+def _field_docs(kind: type[Struct]) -> dict[str, str]:
+    """Field -> the docstring below it."""
+    definition = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(words.value.value)
+        for field, words in zip(definition.body, definition.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(words, ast.Expr)
+        and isinstance(words.value, ast.Constant)
+        and isinstance(words.value.value, str)
+    }
+
+
+def asyncapi(plan: TopicPlan) -> Document:
+    """The AsyncAPI 3.0 document of all topics of a deployment."""
+    kinds = (*STREAM_OF, *ALERTS)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "stream-recon",
+            "version": "1.0.0",
+            "description": "What stream-recon reads from Kafka and writes to it. All topics that are divided have one "
+            "common number of partitions, and records are placed by murmur2 of their account, as the Java client does.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {topic.role: _channel(topic) for topic in plan.topics()},
+        "operations": {
+            f"{action}.{role}": {"action": action, "channel": {"$ref": f"#/channels/{role}"}}
+            for role in SHAPES
+            for action in _actions(role)
+        },
+        "components": {
+            "messages": {_tag(kind): _message(kind) for kind in kinds} | {"bad_record": _BAD_RECORD},
+            "schemas": _components(kinds, "#/components/schemas/{name}"),
+        },
+    }
+
+
+def _actions(role: Role) -> tuple[str, ...]:
+    """What stream-recon does with a topic."""
+    if _source_of(role) is not None or role == "control":
+        return ("receive",)
+    return (
+        ("send",)
+        if SHAPES[role].key in {"alert_id", "original", "account"} or role == "results"
+        else ("send", "receive")
+    )
+
+
+def _source_of(role: Role) -> tuple[str, str] | None:
+    """(origin, stream) of a source topic."""
+    origin, divider, stream = role.partition(".")
+    return (origin, stream) if divider else None
+
+
+def _messages_of(role: Role) -> list[str]:
+    source = _source_of(role)
+    if source is not None:
+        return [_tag(kind) for kind, stream in STREAM_OF.items() if stream in {source[1], None}]
+    if role in {"alerts", "breaks"}:
+        return [_tag(kind) for kind in ALERTS]
+    return ["bad_record"] if role == "dlq" else []
+
+
+def _channel(topic: Topic) -> Document:
+    role, shape = topic.role, topic.shape
+    source = _source_of(role)
+    content = (
+        f"What {source[0]} says of its {source[1]}: every record's origin is `{source[0]}`, none is larger than "
+        f"{MAX_VALUE_BYTES} bytes or has more than {MAX_HEADERS} headers."
+        if source is not None
+        else _CONTENT[role]
+    )
+    settings: Document = {"cleanup.policy": [shape.cleanup]}
+    if shape.cleanup == "delete":
+        settings["retention.ms"] = shape.retention_ms
+    return {
+        "address": topic.name,
+        "description": f"{content} Key: {_KEYS.get(shape.key, shape.key)}. Written by {shape.written_by}.",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages_of(role)},
+        "bindings": {
+            "kafka": {
+                "topic": topic.name,
+                "partitions": topic.partitions,
+                "topicConfiguration": settings,
+                "bindingVersion": "0.5.0",
+            }
+        },
+    }
+
+
+def _message(kind: type[Struct]) -> Document:
+    message: Document = {
+        "name": _tag(kind),
+        "summary": inspect.getdoc(kind),
+        "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
+    }
+    if kind in ALERTS:
+        message["headers"] = {
+            "type": "object",
+            "properties": {
+                "recon.trigger_us": {
+                    "type": "string",
+                    "description": "Kafka's time, in microseconds, of the record that made it due",
+                }
+            },
+        }
+    return message
+
+
+_BAD_RECORD: Document = {
+    "name": "bad_record",
+    "summary": "A record as it came, with why it was refused.",
+    "contentType": "application/octet-stream",
+    "payload": {},
+    "headers": {
+        "type": "object",
+        "properties": {
+            "recon.error.reason": {"type": "string", "enum": list(get_args(Reason))},
+            "recon.error.stage": {"type": "string"},
+            "recon.error.topic": {"type": "string"},
+            "recon.error.partition": {"type": "string"},
+            "recon.error.offset": {"type": "string"},
+            "recon.error.timestamp": {"type": "string", "description": "microseconds"},
+            "recon.error.exception": {"type": "string", "description": "one sentence"},
+            "recon.error.cut_off_from_bytes": {
+                "type": "string",
+                "description": "only where the value was too large to be kept whole: how many bytes it had",
+            },
+        },
+    },
+}
