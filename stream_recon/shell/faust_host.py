@@ -8,7 +8,6 @@ forgets some errors; any that reaches one of these hooks ends the process.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ from mode.utils.futures import notify
 
 from stream_recon.shell.clients import COMMIT_INTERVAL_S, PRODUCER, new_consumer
 from stream_recon.shell.fetching import Chunk, Pack, fetch, packs
-from stream_recon.shell.settings import RefusedError
 from stream_recon.shell.watchdog import end_process
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ class Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return new_consumer(self.app.settings, self._assignor, self.thread_loop)
 
     async def _fetch_records(
-        self, consumer: AIOKafkaConsumer, active_partitions: set[TP], timeout: float | None = None,
+        self, consumer: AIOKafkaConsumer, active_partitions: set[TP], timeout: float | None = None,  # noqa: ASYNC109
         max_records: int | None = None,
     ) -> dict[TP, list[Chunk]]:  # fmt: skip
         del max_records
@@ -222,7 +220,7 @@ class FaustHost:
             except Exception as error:  # noqa: BLE001 - Faust would restart the agent and go on with the next one
                 end_process("a pack could not be applied", error)
 
-    def _acknowledger(self, event: faust.EventT) -> Any:  # noqa: ANN401 - a function
+    def _acknowledger(self, event: faust.EventT) -> Any:
         consumer, pack = self.app.consumer, event.value
 
         def acknowledge(reached: dict[str, int]) -> None:
@@ -239,12 +237,7 @@ class FaustHost:
     async def _restore(self, *_: Any, **__: Any) -> None:
         """Restore what has been assigned, before Faust seeks and reads on."""
         try:
-            assigned = self.app.consumer.assignment()
-            numbers = {tp.partition for tp in assigned}
-            topics = self._settings.plan.sources()
-            if len(assigned) != len(numbers) * len(topics):
-                raise RefusedError(f"the source topics are not assigned alike: {sorted(assigned)}")
-            await self.app.keeper.assigned(numbers)
+            await self.app.keeper.assigned(self.app.consumer.assignment())
         except Exception as error:  # noqa: BLE001 - Faust would log it and go on
             end_process("partitions could not be taken over", error)
 

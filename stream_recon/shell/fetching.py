@@ -78,16 +78,14 @@ def packs(fetched: Iterable[Chunk]) -> Iterator[Pack]:
         share = max(1, PACK_RECORDS // len(chunks))
         first = 0
         while True:
-            parts = [
-                chunk.part(first, first + share) for chunk in chunks if first == 0 or first < len(chunk.offsets)
-            ]
+            parts = [chunk.part(first, first + share) for chunk in chunks if first == 0 or first < len(chunk.offsets)]
             if not parts:
                 break
             yield Pack(partition, parts)
             first += share
 
 
-async def fetch(fetcher: Any, wanted: Collection[Any], timeout_s: float) -> list[Chunk]:  # noqa: ANN401 - untyped
+async def fetch(fetcher: Any, wanted: Collection[Any], timeout_s: float) -> list[Chunk]:  # noqa: C901 - as aiokafka's
     """Take all that aiokafka's `fetcher` has read of the `wanted` topic-partitions, waiting for it if need be.
 
     Raises:
@@ -125,7 +123,7 @@ async def fetch(fetcher: Any, wanted: Collection[Any], timeout_s: float) -> list
         waiter.result()
 
 
-def _take(tp: Any, result: Any) -> Chunk | None:  # noqa: ANN401 - untyped
+def _take(tp: Any, result: Any) -> Chunk | None:
     if not result.has_more() or not result.check_assignment(tp):
         return None  # a rebalance or a seek came between
     unpacked = result._partition_records

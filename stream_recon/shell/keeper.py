@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import structlog
@@ -23,7 +23,7 @@ from stream_recon.core.lane import Batch
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.shell import metrics
-from stream_recon.shell.publishing import Held, Unfinished, follow
+from stream_recon.shell.publishing import TRIGGER_HEADER, Held, Unfinished, follow
 from stream_recon.shell.restoring import pointer_metadata
 from stream_recon.shell.settings import RefusedError
 from stream_recon.shell.state_log import SNAPSHOT_ENTRIES, Entry, Output, SnapshotPart, encode
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from stream_recon.core.lane import Published
+    from stream_recon.core.register import Published
     from stream_recon.domain.events import Event, Heartbeat, Origin, Stream
     from stream_recon.shell.fetching import Chunk, Pack
     from stream_recon.shell.publishing import Publisher
@@ -67,12 +67,17 @@ class Keeper:
         self.progress_at = time.monotonic()
         """When there was last nothing to do, or something done (monotonic, s)."""
 
-    async def assigned(self, partitions: Collection[int]) -> None:
-        """Own exactly these from now on; returns when they can be read on from `position`.
+    async def assigned(self, tps: Collection[Any]) -> None:
+        """Own exactly these topic-partitions from now on; returns when they can be read on from `position`.
 
         Raises:
-            RefusedError: what is needed to go on is no longer there.
+            RefusedError: what is needed to go on is no longer there, or the source topics are not assigned alike.
         """
+        partitions = {tp.partition for tp in tps}
+        if len(tps) != len(partitions) * len(self._sources):
+            raise RefusedError(
+                f"some source topics are assigned in part: {sorted((t.topic, t.partition) for t in tps)}"
+            )
         async with self._lock:
             await self._publisher.finished()
             self._held = await self._restorer.acquire(sorted(partitions), self._held)
@@ -119,6 +124,7 @@ class Keeper:
                 if fresh is not None:
                     outputs += self._step(held, fresh)
                     reached[chunk.topic] = held.position.next[chunk.topic] = fresh.next
+                    held.idle_since.pop(chunk.topic, None)
             metrics.PACK.observe(len(pack))
             if not reached:
                 acknowledge({})
@@ -131,8 +137,8 @@ class Keeper:
         done = held.position.next[chunk.topic]
         if chunk.start > done:
             raise RefusedError(
-                f"{chunk.topic} partition {chunk.partition}: records {done} to {chunk.start - 1} are missing: they were "
-                "deleted unread, or the topic was made anew"
+                f"{chunk.topic} partition {chunk.partition}: records {done} to {chunk.start - 1} are missing: "
+                "they were deleted unread, or the topic was made anew"
             )
         if chunk.next <= done:
             return None
@@ -143,7 +149,8 @@ class Keeper:
         started = time.perf_counter()
         events = decode_pack(chunk.values, chunk.keys, chunk.times_us, origin, stream, chunk.header_counts)
         decoded = time.perf_counter()
-        batch = Batch(origin, stream, chunk.topic, chunk.offsets, chunk.times_us, chunk.values, events)  # type: ignore[arg-type]
+        values = chunk.values if None not in chunk.values else [value or b"" for value in chunk.values]
+        batch = Batch(origin, stream, chunk.topic, chunk.offsets, chunk.times_us, cast("list[bytes]", values), events)
         held.lane.step(batch)
         metrics.STAGE.labels("decode").inc(decoded - started)
         metrics.STAGE.labels("step").inc(time.perf_counter() - decoded)
@@ -158,7 +165,8 @@ class Keeper:
         """Write down what the lane concluded and what changed, and let the publisher do the rest."""
         drained = held.lane.drain()
         outputs = [*map(_alert, drained.published), *outputs]
-        await self._write(held, encode(Entry(held.position, drained.changes, outputs), held.epoch), outputs, acknowledge)
+        messages = encode(Entry(held.position, drained.changes, outputs), held.epoch)
+        await self._write(held, messages, outputs, acknowledge)
 
     async def _write(
         self, held: Held, messages: list[tuple[bytes, list[tuple[str, bytes]]]], outputs: list[Output],
@@ -223,7 +231,7 @@ class Keeper:
         async with self._lock:
             if not self.ready:
                 return
-            lag: Counter[str] = Counter({topic: 0 for topic in self._sources})
+            lag: Counter[str] = Counter(dict.fromkeys(self._sources, 0))
             for p, held in self._held.items():
                 behind = {topic: ends.get(TopicPartition(topic, p), 0) - held.position.next[topic] for topic in lag}
                 lag.update({topic: max(0, records) for topic, records in behind.items()})
@@ -293,7 +301,7 @@ def _alert(published: Published) -> Output:
     kind = alert.kind if isinstance(alert, Discrepancy) else alert.reason
     metrics.TRANSITIONS.labels(kind, alert.transition).inc()
     return Output(
-        "alerts", alert.alert_id.encode(), _JSON.encode(alert), [("recon.trigger_us", b"%d" % published.trigger_us)]
+        "alerts", alert.alert_id.encode(), _JSON.encode(alert), [(TRIGGER_HEADER, b"%d" % published.trigger_us)]
     )
 
 

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, ge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EVENTS = Counter("stream_recon_events", "Records read, by origin and kind (rejected: not understood)", ["origin", "kind"])
+EVENTS = Counter("stream_recon_events", "Records read (rejected: not understood)", ["origin", "kind"])
 VERDICTS = Gauge("stream_recon_records", "Records by what became of them, over all partitions held", ["verdict"])
 OPEN = Gauge("stream_recon_open", "Open discrepancies and feed conditions, by kind or reason", ["kind"])
 TRANSITIONS = Counter("stream_recon_transitions", "Transitions published", ["kind", "transition"])

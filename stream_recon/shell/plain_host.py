@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -59,9 +60,7 @@ class PlainHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 for pack in packs(chunks):
                     if self._leaving:
                         break
-                    await keeper.apply(
-                        pack, generation, lambda reached, p=pack.partition: self._acknowledge(p, reached)
-                    )
+                    await keeper.apply(pack, generation, partial(self._acknowledge, pack.partition))
                     await asyncio.sleep(0)
         finally:
             committing.cancel()
@@ -92,7 +91,7 @@ class PlainHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """Restore, and read on from what has been applied."""
         try:
             tps = set(assigned)
-            await self._keeper.assigned({tp.partition for tp in tps})
+            await self._keeper.assigned(tps)
             for tp in tps:
                 self._consumer.seek(tp, self._keeper.position(tp.topic, tp.partition))
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on

@@ -8,10 +8,11 @@ longer than a restart takes: whoever restores the state finds what it should hav
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
+from stream_recon.shell import metrics
 from stream_recon.shell.settings import FencedError
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 IN_FLIGHT = 4
 """So many packs may wait for their deliveries."""
 ID_HEADER = "recon.id"
+TRIGGER_HEADER = "recon.trigger_us"
 
 
-class Held(Struct):
+@dataclass(slots=True, eq=False)
+class Held:
     """A partition number as its owner keeps it."""
 
     partition: int
@@ -43,11 +46,12 @@ class Held(Struct):
     pointer: int | None = None
     """Where the newest complete snapshot starts."""
     last_tick: bytes = b""
-    idle_since: dict[str, float] = {}
+    idle_since: dict[str, float] = field(default_factory=dict)
     """By topic, since when (monotonic, s) it has had nothing that is not applied."""
 
 
-class Unfinished(Struct):
+@dataclass(slots=True, eq=False)
+class Unfinished:
     """What is still to happen for one pack."""
 
     held: Held
@@ -96,6 +100,7 @@ class Publisher:
             await follow(held, unfinished.sent)
             if unfinished.outputs:
                 await self.publish(held, held.tail, enumerate(unfinished.outputs))
+                self._measure(unfinished.outputs)
             held.position.delivered = held.tail
             unfinished.acknowledge()
             self._queue.task_done()
@@ -120,6 +125,13 @@ class Publisher:
             held.position.dlq_next = (await delivery).offset
         for delivery in sent_breaks:
             await delivery
+
+    def _measure(self, outputs: Iterable[Output]) -> None:
+        now_us = time.time_ns() // 1000
+        for output in outputs:
+            for name, value in output.headers:
+                if name == TRIGGER_HEADER:
+                    metrics.LATENCY.observe(max(0, now_us - int(value)) / 1e6)
 
     async def _send(self, topic: str, partition: int, records: list[Any]) -> list[asyncio.Future[Any]]:
         sent = []

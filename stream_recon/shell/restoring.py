@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.structs import TopicPartition
 
 from stream_recon.core.lane import Lane
+from stream_recon.core.memory import Changes
+from stream_recon.domain.events import ORIGINS
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import new_reader
 from stream_recon.shell.publishing import ID_HEADER, Held, output_id
 from stream_recon.shell.settings import RefusedError
-from stream_recon.shell.state_log import Changes, Claim, Entry, Fold, Position, encode
+from stream_recon.shell.state_log import Claim, Entry, Fold, Position, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -78,7 +81,7 @@ class Restorer:
             self._reader.beginning_offsets([*sources, *logs]),
             self._reader.end_offsets(sources),
         )
-        folds = {log: Fold(lambda p=log.partition: Lane(p, self._settings.contracts)) for log in logs}
+        folds = {log: Fold(partial(self._new_lane, log.partition)) for log in logs}
         spans = {}
         for log in logs:
             pointers = [_pointer(committed.get(TopicPartition(topic, log.partition))) for topic in self._sources]
@@ -109,6 +112,12 @@ class Restorer:
                 read_from=start, next={topic: n for topic, n in position.next.items() if n},
             )  # fmt: skip
 
+    def _new_lane(self, partition: int) -> Lane:
+        lane = Lane(partition, self._settings.contracts)
+        # Evidence names its topic, also where no record of that topic has been read since the restart.
+        lane.book.topics = [self._plan.source(origin, "fills") for origin in ORIGINS]
+        return lane
+
     async def _settle(self, mine: Held, entry: Entry) -> None:
         for delivery in await self._publisher.write(mine, encode(entry, mine.epoch)):
             mine.tail = (await delivery).offset
@@ -133,8 +142,8 @@ class Restorer:
             needed = position.next.setdefault(topic, begins[tp])
             if needed > ends[tp]:
                 raise RefusedError(
-                    f"{topic} partition {tp.partition}: it ends at offset {ends[tp]}, but has been read up to {needed}: "
-                    "it was made anew, or has lost records; start anew with new state, or restore the topic"
+                    f"{topic} partition {tp.partition}: it ends at offset {ends[tp]}, but has been read up to "
+                    f"{needed}: it was made anew, or has lost records; start anew with new state, or restore the topic"
                 )
             if needed < begins[tp]:
                 lost = f"{topic} partition {tp.partition}: records {needed} to {begins[tp] - 1} were deleted unread"

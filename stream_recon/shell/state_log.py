@@ -3,7 +3,7 @@
 Its owner alone writes it. An owner begins with a `Claim`, whose offset is its epoch; then come an `Entry` for each pack
 and now and then a snapshot (`SnapshotPart`). `Fold` reads all that back. Who has lost the partition without knowing it
 still writes under its old epoch, after the claim of the next owner: the fold skips that, and the writer finds out,
-since the offset that its record gets does not follow the one before (`state_log` is written by one, so it has no holes).
+since the offset that its record gets does not follow the one before.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
-from stream_recon.core.lane import Lane
-from stream_recon.core.memory import Changes  # noqa: TC001 - msgspec reads it at run time
+from stream_recon.core.memory import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from stream_recon.core.lane import Lane
 
 PART_BYTES = 900_000
 """Kafka refuses messages over a million bytes by default; what is larger is written in parts."""

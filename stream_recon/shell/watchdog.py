@@ -23,7 +23,8 @@ _STEP_S = 0.5
 def end_process(what: str, error: BaseException | None = None, code: int = INFRASTRUCTURE) -> NoReturn:
     """Say why, in one line, and end at once: nothing is flushed, nothing that is half done goes on."""
     expected = isinstance(error, RefusedError | FencedError)
-    _log.critical(what, reason=str(error) if expected else repr(error), exc_info=None if expected else error)
+    told = {} if error is None else {"reason": str(error) if expected else repr(error)}
+    _log.critical(what, exc_info=None if expected else error, **told)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -9,8 +9,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import structlog
 
@@ -19,7 +18,9 @@ from stream_recon.shell.clients import new_admin, new_reader
 from stream_recon.shell.keeper import Keeper
 from stream_recon.shell.publishing import Publisher
 from stream_recon.shell.restoring import Restorer
-from stream_recon.shell.watchdog import INFRASTRUCTURE, end_process, watch
+from stream_recon.shell.settings import RefusedError
+from stream_recon.shell.topics import verify
+from stream_recon.shell.watchdog import end_process, watch
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -45,44 +46,45 @@ class Host(Protocol):
         """Finish what is begun, commit, and tell the group."""
 
 
-def run(settings: WorkerSettings) -> int:
-    """Work until SIGTERM or SIGINT; gives the exit code, or ends the process itself with it once threads run.
+def run(settings: WorkerSettings) -> NoReturn:
+    """Work until SIGTERM or SIGINT, and end the process: give it one of its own.
 
-    0: left as told; 3: something is not as it must be, or failed (the last line of the log says what).
+    Its exit code is 0 where it left as told, 3 where something is not as it must be or failed (the last line of the log
+    says what).
     """
     configure_logging()
-    return asyncio.run(_run(settings))
+    asyncio.run(_run(settings))
+    raise AssertionError("the process has ended")  # mypy knows less of asyncio.run
 
 
-async def _run(settings: WorkerSettings) -> int:
+async def _run(settings: WorkerSettings) -> NoReturn:
     leave = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
     try:
-        async with AsyncExitStack() as stack:
-            reader, admin = new_reader(settings), new_admin(settings)
-            stack.push_async_callback(reader.stop)
-            stack.push_async_callback(admin.close)
-            await asyncio.gather(reader.start(), admin.start())
-            host = _host(settings)
-            publisher = Publisher(await host.start_producer(), settings.plan)
-            owner = f"{socket.gethostname()}-{os.getpid()}"
-            keeper = Keeper(settings, publisher, Restorer(settings, publisher, reader, admin, owner), reader, admin)
-            _serve(settings, keeper)
-            tasks = [
-                asyncio.create_task(publisher.run()),
-                asyncio.create_task(_tick(keeper)),
-                asyncio.create_task(host.run(keeper)),
-            ]
-            leaving = asyncio.create_task(leave.wait())
-            done, _ = await asyncio.wait([*tasks, leaving], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {leaving}:
-                task.result()
-            await _leave(host)
+        reader, admin = new_reader(settings), new_admin(settings)
+        await asyncio.gather(reader.start(), admin.start(), _verify(settings))
+        host = _host(settings)
+        publisher = Publisher(await host.start_producer(), settings.plan)
+        owner = f"{socket.gethostname()}-{os.getpid()}"
+        keeper = Keeper(settings, publisher, Restorer(settings, publisher, reader, admin, owner), reader, admin)
+        _serve(settings, keeper)
+        working = [asyncio.create_task(work) for work in (publisher.run(), _tick(keeper), host.run(keeper))]
+        leaving = asyncio.create_task(leave.wait())
+        done, _ = await asyncio.wait([*working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {leaving}:
+            task.result()
+        await _leave(host)
     except Exception as error:  # noqa: BLE001 - any error ends the process
         end_process("the worker failed", error)
     os._exit(0)  # Faust's threads would keep it alive
+
+
+async def _verify(settings: WorkerSettings) -> None:
+    wrong = [str(finding) for finding in await verify(settings.bootstrap, settings.plan) if finding.fatal]
+    if wrong:
+        raise RefusedError("; ".join(wrong))
 
 
 async def _leave(host: Host) -> None:
@@ -138,6 +140,3 @@ def configure_logging() -> None:
         structlog.stdlib.ProcessorFormatter(processor=structlog.processors.JSONRenderer(), foreign_pre_chain=shared)
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-
-
-__all__ = ["INFRASTRUCTURE", "Host", "configure_logging", "run"]
