@@ -92,7 +92,8 @@ class Lane:
                 self.directory.clock(stream, venue, event.account_id, account.contracts[o])
             name = event.source or account.default_source[o]
             source = sources.get(name)
-            if source is None or venue not in source.venues:
+            joins = source is None or venue not in source.venues
+            if source is None or joins:
                 source = self.directory.source(origin, stream, name, venue)
             if event.feed_seq is not None and conditions.number(account, o, name, event):
                 self.book.judge_again(account)
@@ -100,12 +101,13 @@ class Lane:
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
                 delivered_us = time_us
-            self._lift(source, delivered_us, time_us)
+            self._lift(source, delivered_us, time_us, joins=joins)
         self.tallies["consumed"] += len(batch.events)
         if batch.times_us:
             self.newest_us[origin, stream] = batch.times_us[-1]
 
-    def _lift(self, source: Source, to_us: int, time_us: int) -> None:
+    def _lift(self, source: Source, to_us: int, time_us: int, *, joins: bool = False) -> None:
+        """Note that `source` has spoken; one that joins a clock may have vouched for more than this record does."""
         if source.ahead_until_us:
             clock = source.clocks[0] if source.clocks else None
             if clock is not None:
@@ -114,6 +116,7 @@ class Lane:
         lifts = to_us > source.watermark_us
         if lifts:
             source.watermark_us = to_us
+        lifts = lifts or joins
         for clock in source.clocks:
             if clock.silent:
                 self.conditions.heard(clock, source)
@@ -125,7 +128,7 @@ class Lane:
         source = self.directory.source(origin, stream, event.source, event.venue)
         if event.through_us > time_us:
             self.conditions.ahead(origin, stream, source, (time_us, event.through_us))
-        self._lift(source, min(event.through_us, time_us), time_us)
+        self._lift(source, min(event.through_us, time_us), time_us, joins=True)
 
     def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
         self.tallies["rejected"] += 1
