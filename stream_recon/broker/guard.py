@@ -2,8 +2,8 @@
 
 Started as a script by `embedded.py`, in a session of its own, so that Ctrl-C in a terminal reaches only the parent. Its
 standard input is a pipe whose other end the parent holds and never writes to: when the parent closes it, or is killed,
-the pipe ends. Arguments: a folder to remove then, a file for the server's output, and the server's command line. First
-it prints the server's process id. It ends when the server does, with its exit code.
+the pipe ends. Arguments: the server's folder, to remove then; a file for the server's output; the server's command
+line. First it prints the server's process id. It ends when the server does, with its exit code.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -51,6 +52,9 @@ def main(folder: Path, output: Path, command: list[str]) -> int:
         server.kill()  # what it wrote is thrown away: there is nothing to finish
         server.wait()
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # of several nodes the last one finds the run's folder empty
+            folder.parent.rmdir()
+            folder.parent.with_suffix(".lock").unlink(missing_ok=True)
 
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     watcher = threading.Thread(target=watch, daemon=True)

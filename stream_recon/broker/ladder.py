@@ -18,7 +18,7 @@ from stream_recon.broker.reach import first_listening
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testcontainers.kafka import KafkaContainer
+    from testcontainers.community.kafka import KafkaContainer
 
     from stream_recon.broker.jars import Progress
 
@@ -94,7 +94,7 @@ def _external(servers: str) -> Broker:
 def _start_docker(progress: Progress) -> KafkaContainer:
     try:
         import docker  # noqa: PLC0415 - an extra
-        from testcontainers.kafka import KafkaContainer  # noqa: PLC0415 - an extra
+        from testcontainers.community.kafka import KafkaContainer  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise BrokerError("testcontainers is not installed (pip install 'stream-recon[embedded]')") from error
     try:
