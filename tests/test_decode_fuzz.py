@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_recon.domain.decode import Rejected, _decode_proven, _Pack, decode_carefully, decode_pack
-from stream_recon.domain.events import STREAM_OF, STREAMS
+from stream_recon.domain.events import STREAMS
 from tests.test_decode import ANCHOR, BALANCE, FILL, GOOD, KEY, NOW_US, compact
 
 if TYPE_CHECKING:
@@ -219,6 +219,5 @@ def test_plain_records_of_any_writer_take_the_fast_path(
     values = [write(record) for where, record in GOOD if where == stream] * 3
     if stream == "balances":
         values.append(write(BALANCE | {"anchor": ANCHOR}))
-    kinds = frozenset(STREAM_OF)
-    pack = _Pack(values, [KEY] * len(values), [NOW_US] * len(values), [0] * len(values), "exchange", stream, kinds)
-    assert _decode_proven(pack, 0, len(values)) == one_by_one(values, pack.keys, pack.times_us, "exchange", stream)
+    pack = _Pack(values, [KEY] * len(values), [NOW_US] * len(values), [0] * len(values), "exchange", stream)
+    assert _decode_proven(pack) == (one_by_one(values, pack.keys, pack.times_us, "exchange", stream), [])

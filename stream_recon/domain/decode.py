@@ -12,8 +12,8 @@ ten microseconds. `decode_pack` gives the same in about one, for records that ar
   characters.
 - What is left is checked on columns: the text of all amounts by one regular expression, keys, types, times ahead.
 
-A pack that lacks any proof is divided, down to a few records, which are then decoded carefully: a bad record costs its
-neighbours little, and what is proven never differs from what the definition says.
+What lacks a proof is decoded carefully. Where it is known which records are odd the others are tried again without
+them, else in small parts: a bad record costs its neighbours little, and no result differs from the definition's.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ __all__ = ["Rejected", "decode_carefully", "decode_pack"]
 
 _EVENTS: msgspec.json.Decoder[list[Event]] = msgspec.json.Decoder(list[Event])
 _ENCODER = msgspec.json.Encoder()
+_RETRIES = 2  # how often the records known to be odd are set aside, and the others tried again together
 _PART = 16  # records that are tried together once more where a pack lacks a proof
 
 # What each kind of field is on the fast path: tighter than the definition where that is cheaper, never wider.
@@ -89,7 +90,15 @@ class _Pack(NamedTuple):
     header_counts: Sequence[int] | None
     origin: Origin
     stream: Stream
-    kinds: frozenset[type]
+
+    def take(self, where: Sequence[int]) -> _Pack:
+        """The pack of these records."""
+        return self._replace(
+            values=[self.values[i] for i in where],
+            keys=[self.keys[i] for i in where] if self.keys is not None else None,
+            times_us=[self.times_us[i] for i in where] if self.times_us is not None else None,
+            header_counts=[self.header_counts[i] for i in where] if self.header_counts is not None else None,
+        )
 
 
 def decode_pack(  # noqa: PLR0913, PLR0917 - the parts of a Kafka record, in columns
@@ -105,99 +114,99 @@ def decode_pack(  # noqa: PLR0913, PLR0917 - the parts of a Kafka record, in col
     `keys` is None for files (no key is checked), `times_us` (Kafka's time of each record) where no time is known (an
     event cannot then be ahead of it), `header_counts` where there are no headers.
     """
-    kinds = frozenset(kind for kind, carried_by in STREAM_OF.items() if carried_by in {stream, None})
-    pack = _Pack(values, keys, times_us, header_counts, origin, stream, kinds)
-    out: list[Event | Rejected] = []
-    _decode_span(out, pack, 0, len(values))
-    return out
+    return _decode(_Pack(values, keys, times_us, header_counts, origin, stream), _RETRIES)
 
 
-def _decode_span(out: list[Event | Rejected], pack: _Pack, start: int, stop: int) -> None:
-    proven = _decode_proven(pack, start, stop)
+def _decode(pack: _Pack, retries: int) -> list[Event | Rejected]:
+    proven, odd = _decode_proven(pack)
     if proven is not None:
-        out += proven
-        return
-    if stop - start > _PART:
-        for first in range(start, stop, _PART):
-            _decode_span(out, pack, first, min(first + _PART, stop))
-        return
-    out += [
-        decode_carefully(
-            pack.values[i],
-            pack.origin,
-            pack.stream,
-            key=pack.keys[i] if pack.keys is not None else None,
-            keyed=pack.keys is not None,
-            time_us=pack.times_us[i] if pack.times_us is not None else None,
-            header_count=pack.header_counts[i] if pack.header_counts is not None else 0,
-        )
-        for i in range(start, stop)
-    ]
+        return list(proven)
+    size = len(pack.values)
+    if odd and retries and len(odd) < size:
+        rest = sorted(set(range(size)) - set(odd))
+        found = dict(zip(rest, _decode(pack.take(rest), retries - 1), strict=True))
+        found |= {i: _decode_one(pack, i) for i in odd}
+        return [found[i] for i in range(size)]
+    if size > _PART and len(odd) < size:
+        parts = (pack.take(range(first, min(first + _PART, size))) for first in range(0, size, _PART))
+        return [result for part in parts for result in _decode(part, retries)]
+    return [_decode_one(pack, i) for i in range(size)]
 
 
-def _decode_proven(pack: _Pack, start: int, stop: int) -> list[Event] | None:
-    """The events of a span if every one of them is proven to be what `decode_carefully` gives, else None."""
-    if pack.header_counts is not None and max(pack.header_counts[start:stop], default=0) > MAX_HEADERS:
-        return None
-    events = _decode_exactly(pack.values[start:stop])
-    if events is None:
-        return None
-    kinds = set(map(type, events))
-    if not kinds <= pack.kinds or not set(map(_ORIGIN, events)) <= {pack.origin}:
-        return None
-    keys = list(pack.keys[start:stop]) if pack.keys is not None else None
-    times_us = pack.times_us[start:stop] if pack.times_us is not None else None
-    if len(kinds) == 1:
-        return events if _holds(kinds.pop(), events, keys, times_us) else None
-    for kind in kinds:
-        where = [i for i, event in enumerate(events) if type(event) is kind]
-        if not _holds(
-            kind,
-            [events[i] for i in where],
-            [keys[i] for i in where] if keys is not None else None,
-            [times_us[i] for i in where] if times_us is not None else None,
-        ):
-            return None
-    return events
+def _decode_one(pack: _Pack, i: int) -> Event | Rejected:
+    return decode_carefully(
+        pack.values[i],
+        pack.origin,
+        pack.stream,
+        key=pack.keys[i] if pack.keys is not None else None,
+        keyed=pack.keys is not None,
+        time_us=pack.times_us[i] if pack.times_us is not None else None,
+        header_count=pack.header_counts[i] if pack.header_counts is not None else 0,
+    )
 
 
-def _decode_exactly(values: Sequence[bytes | None]) -> list[Event] | None:
-    """The events that the values spell, if each value spells exactly one and nothing else; see above."""
+def _decode_proven(pack: _Pack) -> tuple[list[Event] | None, list[int]]:
+    """The events if every one is proven to be what `decode_carefully` gives; else None, and those known to be odd."""
+    if pack.header_counts is not None and max(pack.header_counts, default=0) > MAX_HEADERS:
+        return None, [i for i, count in enumerate(pack.header_counts) if count > MAX_HEADERS]
+    events, odd = _decode_exactly(pack.values)
+    return (events if events is not None and _all_hold(pack, events) else None), odd
+
+
+def _decode_exactly(values: Sequence[bytes | None]) -> tuple[list[Event] | None, list[int]]:
+    """The events that the values spell, if each value spells exactly one and nothing else (see above), else the odd."""
     texts = [value for value in values if value]
-    if len(texts) != len(values) or max(map(len, texts), default=0) > MAX_VALUE_BYTES:
-        return None
     joined = b",".join(texts)
-    if not joined.isascii() or b"\\" in joined or b"\x7f" in joined:
-        return None
+    if len(texts) != len(values) or max(map(len, texts), default=0) > MAX_VALUE_BYTES or not _is_plain(joined):
+        return None, [
+            i for i, value in enumerate(values) if not value or len(value) > MAX_VALUE_BYTES or not _is_plain(value)
+        ]
     try:
         if b" " in joined and b": " in joined:  # as many JSON writers do by default: the same tokens without the spaces
             texts = [msgspec.json.format(text, indent=-1) for text in texts]
             joined = b",".join(texts)
         events = _EVENTS.decode(b"[" + joined + b"]")
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    written = _ENCODER.encode_lines(events).split(b"\n")  # one line each, and an empty one
-    if list(map(len, written)) != [*map(len, texts), 0]:
-        return None
-    return events
+        return None, []
+    written = list(map(len, _ENCODER.encode_lines(events).split(b"\n")))  # one line each, and an empty one
+    lengths = [*map(len, texts), 0]
+    if written == lengths:
+        return events, []
+    if len(written) != len(lengths):
+        return None, []
+    return None, [i for i, (one, other) in enumerate(zip(written, lengths, strict=True)) if one != other]
 
 
-def _holds(
-    kind: type[Event], events: list[Event], keys: list[bytes | None] | None, times_us: Sequence[int] | None
-) -> bool:
-    """Whether everything that the models do not say is true of all these events of one kind."""
-    columns = _COLUMNS_OF[kind]
+def _is_plain(text: bytes) -> bool:
+    return text.isascii() and b"\\" not in text and b"\x7f" not in text
+
+
+def _all_hold(pack: _Pack, events: list[Event]) -> bool:
+    kinds = set(map(type, events))
+    if any(STREAM_OF[kind] not in {pack.stream, None} for kind in kinds):
+        return False
+    if not set(map(_ORIGIN, events)) <= {pack.origin}:
+        return False
+    if len(kinds) == 1:
+        return _holds(kinds.pop(), events, pack)
+    where = {kind: [i for i, event in enumerate(events) if type(event) is kind] for kind in kinds}
+    return all(_holds(kind, [events[i] for i in where[kind]], pack.take(where[kind])) for kind in kinds)
+
+
+def _holds(kind: type[Event], events: list[Event], pack: _Pack) -> bool:
+    """Whether everything that the models do not say is true of all these events, which are of one kind."""
+    columns, times_us = _COLUMNS_OF[kind], pack.times_us
     return (
         all(_amounts_hold(matches, getters, events) for matches, getters in columns.amounts)
         and (times_us is None or all(_times_hold(list(map(get, events)), times_us) for get in columns.times))
         and not any("|" in venue for venue in set(map(_VENUE, events)) if venue is not None)
         and (columns.rule is None or not any(map(columns.rule, events)))
-        and (
-            keys is None
-            or kind is Heartbeat
-            or keys == [f"{event.venue}|{event.account_id}".encode() for event in events]
-        )
+        and (kind is Heartbeat or pack.keys is None or _keys_hold(events, pack.keys))
     )
+
+
+def _keys_hold(events: list[Event], keys: Sequence[bytes | None]) -> bool:
+    return list(keys) == [f"{event.venue}|{event.account_id}".encode() for event in events]
 
 
 def _amounts_hold(matches: Callable[[str], object], getters: list[Callable[[Event], Any]], events: list[Event]) -> bool:
