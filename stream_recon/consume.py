@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 
@@ -37,13 +38,13 @@ async def read(bootstrap_servers: str, topic: str, *, follow: bool, from_start: 
         KafkaConnectionError: no broker answers.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
+        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
     )
-    await consumer.start()
     try:
-        numbers = await _partitions(consumer, topic)
-        places = [TopicPartition(topic, number) for number in numbers]
-        consumer.assign(places)
+        await consumer.start()
+        places = sorted(consumer.assignment())
+        if not places:
+            raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
         if not from_start:
             await consumer.seek_to_end(*places)
         ends = await consumer.end_offsets(places)
@@ -52,7 +53,9 @@ async def read(bootstrap_servers: str, topic: str, *, follow: bool, from_start: 
                 return
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    if record.value is None or (not follow and record.offset >= ends[TopicPartition(topic, record.partition)]):
+                    if record.value is None or (
+                        not follow and record.offset >= ends[TopicPartition(topic, record.partition)]
+                    ):
                         continue
                     trigger = dict(record.headers).get("recon.trigger_us")
                     yield Received(
@@ -70,11 +73,3 @@ async def newest(bootstrap_servers: str, topic: str) -> dict[str, Received]:
         if known is None or known.alert.version < received.alert.version:
             states[received.alert.alert_id] = received
     return states
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    from aiokafka.errors import UnknownTopicOrPartitionError
-
-    if topic not in await consumer.topics():
-        raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
-    return sorted(consumer.partitions_for_topic(topic) or ())

@@ -1,7 +1,8 @@
 """Canonical events in files: what `publish` sends and `reconcile` compares, one JSON object a line.
 
-A file is a log like a topic: its order counts, and what its end proves is said by closing heartbeats (`Heard`), the same
-for both commands. A line says itself which origin speaks and what of, so a file may hold both origins and every type.
+A file is a log like a topic: its order counts, and what its end proves is said by closing heartbeats (`Heard`), the
+same for both commands. A line says itself which origin speaks and what of, so a file may hold both origins and all
+types.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def _is_origin(text: str) -> TypeGuard[Origin]:
 class Reader:
     """Reads a file pack by pack. `origin`: whose file it is; None: the lines say it."""
 
-    def __init__(self, file: BinaryIO, name: str, origin: Origin | None, clock_us: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, name: str, origin: Origin | None, clock_us: Callable[[], int] | None = None
+    ) -> None:
         """`clock_us`: what time it is, where no event may be ahead of the moment at which it is read."""
         self.name = name
         self._clock_us = clock_us
@@ -164,8 +167,7 @@ class Heard:
         event = line.event
         if isinstance(event, Rejected | Heartbeat):
             return
-        if event.ts_us > self.newest_us:
-            self.newest_us = event.ts_us
+        self.newest_us = max(self.newest_us, event.ts_us)
         spoken = (event.origin, event.venue, event.account_id, event.source)
         if spoken not in self._accounts:
             self._accounts.add(spoken)

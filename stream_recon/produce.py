@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from stream_recon.domain.events import STREAM_OF, Heartbeat, account_of, default_source
@@ -81,7 +82,9 @@ class Producer:
         await self._producer.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         """Deliver what is on its way and let go."""
         try:
             if kind is None:
@@ -135,7 +138,11 @@ class Producer:
 
     async def _put(self, topic: str, partition: int, key: bytes, value: bytes, headers: Headers) -> None:
         self._raise_failure()
-        delivery = await self._producer.send(topic, value=value, key=key, partition=partition, headers=headers)
+        try:
+            delivery = await self._producer.send(topic, value=value, key=key, partition=partition, headers=headers)
+        except UnknownTopicOrPartitionError as error:
+            message = f"there is no topic {topic}; `stream-recon topics create` makes it"
+            raise UnknownTopicOrPartitionError(message) from error
         delivery.add_done_callback(self._delivered)
 
     def _delivered(self, delivery: asyncio.Future[object]) -> None:

@@ -68,7 +68,9 @@ def reconcile(
             try:
                 lines = stack.enter_context(open_lines(None if path == _STDIN else path))
             except OSError as error:
-                raise Failure(f"{path}: {error.strerror}; give a readable JSONL file, or - for standard input") from error
+                raise Failure(
+                    f"{path}: {error.strerror}; give a readable JSONL file, or - for standard input"
+                ) from error
             files.append((lines, "stdin" if path == _STDIN else path.name, origin))
         outcome = compare(files, promises)
     _answer(outcome, output, time.perf_counter() - started, quiet=quiet)

@@ -1,5 +1,143 @@
-from stream_recon.cli.send import publish
-def up() -> None:
-    """Up."""
-def worker() -> None:
-    """Worker."""
+"""`worker` and `up`: what runs until it is told to stop."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_recon.cli.options import (
+    BOOTSTRAP,
+    PARTITIONS,
+    PREFIX,
+    Bootstrap,
+    BrokerChoice,
+    ContractsFile,
+    Failure,
+    Format,
+    Ladder,
+    Output,
+    Partitions,
+    Prefix,
+    Quiet,
+    load_contracts,
+    opening,
+    plan_of,
+    say,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from stream_recon.app import Deployment
+
+GROUP = "stream-recon"
+
+
+class Host(StrEnum):
+    """What a worker runs on."""
+
+    faust = "faust"
+    plain = "plain"
+
+
+Group = Annotated[str, typer.Option(envvar="STREAM_RECON_GROUP", help="Workers of one group share the partitions.")]
+
+
+def worker(
+    contracts: ContractsFile = None,
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    group: Group = GROUP,
+    host: Annotated[Host, typer.Option(envvar="STREAM_RECON_HOST", help="Faust, or aiokafka alone.")] = Host.faust,
+    http_port: Annotated[
+        int, typer.Option(envvar="STREAM_RECON_HTTP_PORT", min=0, help="Of /metrics, /livez, /readyz, on loopback.")
+    ] = 9464,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on where the log was cut off above what was read.")
+    ] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Run one worker, until it is told to stop; as many as there are partitions may run.
+
+    Its log is JSON lines on standard error. It ends by itself on any error: whoever runs it starts it again.
+    """
+    from stream_recon.shell import worker as running
+    from stream_recon.shell.settings import RefusedError, WorkerSettings
+
+    if with_parent:
+        from stream_recon.app import end_with_parent
+
+        end_with_parent()
+    settings = WorkerSettings(
+        bootstrap=bootstrap,
+        group_id=group,
+        plan=plan_of(prefix, partitions),
+        contracts=load_contracts(contracts),
+        host=host.value,
+        http_port=http_port,
+        accept_loss=accept_loss,
+    )
+    try:
+        code: int = running.run(settings)
+    except RefusedError as error:
+        raise Failure(str(error), code=3) from error
+    raise typer.Exit(code)
+
+
+def up(
+    contracts: ContractsFile = None,
+    broker: BrokerChoice = Ladder.auto,
+    port: Annotated[int, typer.Option(min=0, help="Of a broker started here; 0: any free one.")] = 9092,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    group: Group = GROUP,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Run a broker, its topics and a worker until Ctrl-C: for development, and to try things out.
+
+    A worker that ends by itself is started again. What a broker started here holds is gone when it ends.
+    """
+    from stream_recon.app import Deployment, WorkerError
+    from stream_recon.shell.topics import TopicsError
+
+    topics = plan_of(prefix, partitions)
+    promises = load_contracts(contracts)
+    try:
+        with opening(broker, port=port or None, quiet=quiet) as kafka:
+            deployment = Deployment(kafka.bootstrap_servers, topics, promises, group)
+            _run(deployment, output, quiet=quiet)
+    except (TopicsError, WorkerError) as error:
+        raise Failure(str(error), code=3) from error
+    except KeyboardInterrupt:
+        say("Stopped.", quiet=quiet)
+        raise typer.Exit(0) from None
+
+
+def _run(deployment: Deployment, output: Format, *, quiet: bool) -> None:
+    """Make the topics, and keep a worker running."""
+    import time
+
+    from stream_recon.app import make_topics, running_worker
+    from stream_recon.cli.answer import print_json
+
+    make_topics(deployment)
+    while True:
+        with running_worker(deployment) as running:
+            if output is Format.json:
+                print_json({"bootstrap_servers": deployment.bootstrap_servers, "prefix": deployment.plan.prefix,
+                            "metrics": f"http://127.0.0.1:{running.http_port}/metrics"})  # fmt: skip
+            else:
+                typer.echo(
+                    "Ready. In another terminal:\n"
+                    f"  export KAFKA_BOOTSTRAP_SERVERS={deployment.bootstrap_servers}"
+                    f" STREAM_RECON_TOPIC_PREFIX={deployment.plan.prefix}\n"
+                    "  stream-recon publish FILE.jsonl     events of both sides into the topics\n"
+                    "  stream-recon tail                   alerts as they happen\n"
+                    "  stream-recon breaks                 what is wrong now\n"
+                    f"Metrics: http://127.0.0.1:{running.http_port}/metrics. Ctrl-C ends everything."
+                )
+            while running.process.poll() is None:
+                time.sleep(0.2)
+            say(f"The worker ended with exit code {running.process.returncode}; starting another.", quiet=quiet)

@@ -1,4 +1,4 @@
-"""The command line: `stream-recon COMMAND`. Exit codes: 0 agrees, 1 breaks found or not known, 2 usage, 3 infrastructure.
+"""The command line. Exit codes: 0 agrees, 1 breaks found or not known, 2 usage, 3 infrastructure.
 
 Every command imports what it needs when it runs, so that the small ones start at once.
 """
@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from stream_recon import __version__
-from stream_recon.cli import bench, compare, demo, live, read, setup
-from stream_recon.cli.options import Failure
+from stream_recon.cli import bench, compare, demo, doctor, live, read, send, setup
+from stream_recon.cli.options import DEBUG, Failure
 
 app = typer.Typer(
     name="stream-recon",
@@ -26,40 +26,35 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(live.up)
 app.command()(live.worker)
-app.command()(live.publish)
+app.command()(send.publish)
 app.command()(compare.reconcile)
 app.command()(read.tail)
 app.command()(read.breaks)
 app.command("break")(read.break_)
 app.add_typer(setup.topics, name="topics")
 app.add_typer(setup.schema, name="schema")
-app.command()(setup.doctor)
+app.command()(doctor.doctor)
 app.add_typer(bench.bench, name="bench")
-
-_DEBUG = "STREAM_RECON_DEBUG"
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", envvar=_DEBUG, help="Show tracebacks and library logs.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", envvar=DEBUG, help="Show tracebacks and library logs.")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
     if debug:
-        os.environ[_DEBUG] = "1"
+        os.environ[DEBUG] = "1"
 
 
 def run() -> None:
     """Run the command in sys.argv; errors become one message and an exit code."""
-    import logging
-
-    logging.getLogger("aiokafka").setLevel(logging.DEBUG if "--debug" in sys.argv else logging.CRITICAL)
     try:
         app()
     except Exception as error:
-        if os.environ.get(_DEBUG):
+        if os.environ.get(DEBUG):
             raise
         failure = _explained(error)
         typer.secho(f"stream-recon: {failure}", err=True, fg="red")
@@ -74,7 +69,8 @@ def _explained(error: Exception) -> Failure:
         from aiokafka.errors import KafkaError
 
         if isinstance(error, KafkaError):
-            return Failure(f"Kafka: {error}. `stream-recon doctor` says what is wrong and how to mend it.", code=3)
+            said = str(error).removeprefix(f"[Error {error.errno}] ")
+            return Failure(f"{said}. `stream-recon doctor` says what is wrong and how to mend it.", code=3)
     if isinstance(error, BrokenPipeError):
         sys.stderr.close()
         sys.exit(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from rich.console import Console
 
+    from stream_recon.broker import Broker
     from stream_recon.domain.contracts import Contracts
     from stream_recon.domain.topics import TopicPlan
 
@@ -33,6 +36,15 @@ class Format(StrEnum):
     json = "json"
 
 
+class Ladder(StrEnum):
+    """Where a broker comes from."""
+
+    auto = "auto"
+    external = "external"
+    docker = "docker"
+    embedded = "embedded"
+
+
 Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was asked for.")]
 Bootstrap = Annotated[
@@ -41,6 +53,10 @@ Bootstrap = Annotated[
 Prefix = Annotated[str, typer.Option(envvar="STREAM_RECON_TOPIC_PREFIX", help="What all topic names begin with.")]
 Partitions = Annotated[
     int, typer.Option(envvar="STREAM_RECON_PARTITIONS", min=1, help="How many partitions each account topic has.")
+]
+BrokerChoice = Annotated[
+    Ladder,
+    typer.Option("--broker", help="Kafka: the one at KAFKA_BOOTSTRAP_SERVERS, in Docker, or our own; auto: the first."),
 ]
 ContractsFile = Annotated[
     Path | None,
@@ -51,6 +67,7 @@ ContractsFile = Annotated[
 ]  # fmt: skip
 
 Result = TypeVar("Result")
+DEBUG = "STREAM_RECON_DEBUG"
 BOOTSTRAP = "localhost:9092"
 PREFIX = "recon."
 PARTITIONS = 4
@@ -124,10 +141,36 @@ def console(*, err: bool = False) -> Console:
     return Console(stderr=err, highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def opening(choice: Ladder, *, port: int | None = None, quiet: bool) -> Iterator[Broker]:
+    """A broker for as long as the block lasts; what is waited for meanwhile is shown.
+
+    Raises:
+        Failure: none can be had.
+    """
+    from stream_recon.broker import BrokerError, open_broker
+    from stream_recon.broker.progress import shown
+
+    with ExitStack() as stack:
+        try:
+            if quiet:
+                kafka = stack.enter_context(open_broker(choice.value, port=port))
+            else:
+                with shown(console(err=True)) as progress:
+                    kafka = stack.enter_context(open_broker(choice.value, port=port, progress=progress))
+        except BrokerError as error:
+            raise Failure(str(error), code=3) from error
+        say(f"Broker: {kafka.why}.", quiet=quiet)
+        yield kafka
+
+
 def wait_for(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end."""
     import asyncio
+    import logging
 
+    if not os.environ.get(DEBUG):  # what a client says on the way is not for whoever typed the command
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return asyncio.run(work)
 
 

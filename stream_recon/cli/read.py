@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_recon.cli.options import BOOTSTRAP, PREFIX, Bootstrap, Failure, Format, Output, Prefix, Quiet, console, say, wait_for
+from stream_recon.cli.options import (
+    BOOTSTRAP,
+    PREFIX,
+    Bootstrap,
+    Failure,
+    Format,
+    Output,
+    Prefix,
+    Quiet,
+    console,
+    say,
+    wait_for,
+)
 
 if TYPE_CHECKING:
     from stream_recon.consume import Received
@@ -101,7 +113,9 @@ def break_(
     if not history:
         raise Failure(f"there is no discrepancy {alert_id}; `stream-recon breaks --all` lists their ids")
     if len(history) > 1:
-        raise Failure(f"{alert_id} is the beginning of {len(history)} ids: {', '.join(sorted(history))}; give more of it")
+        raise Failure(
+            f"{alert_id} is the beginning of {len(history)} ids: {', '.join(sorted(history))}; give more of it"
+        )
     transitions = sorted(next(iter(history.values())).values(), key=lambda received: received.alert.version)
     if output is Format.json:
         from stream_recon.cli.answer import print_json
@@ -136,7 +150,9 @@ def _show(transitions: list[Received], *, quiet: bool) -> None:
     out.print(title)
     out.print(Text(f"{newest.cause}."))
     if isinstance(newest, Discrepancy):
-        out.print(Text(f"account {newest.account}, {render.about(newest)}, {render.clock(newest.event_us, date=True)} UTC"))
+        out.print(
+            Text(f"account {newest.account}, {render.about(newest)}, {render.clock(newest.event_us, date=True)} UTC")
+        )
         if any(field.difference for field in newest.fields):
             out.print(Text("internal - exchange: " + ", ".join(
                 f"{field.field} {field.difference}" for field in newest.fields if field.difference)))  # fmt: skip

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.domain.lifecycle import STANDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +31,10 @@ def clock(time_us: int, *, date: bool = False) -> str:
     if time_us < 0:
         return "never"
     time = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-    return f"{time:%Y-%m-%d %H:%M:%S}.{time_us // 1000 % 1000:03d}" if date else (
-        f"{time:%H:%M:%S}.{time_us // 1000 % 1000:03d}"
+    return (
+        f"{time:%Y-%m-%d %H:%M:%S}.{time_us // 1000 % 1000:03d}"
+        if date
+        else (f"{time:%H:%M:%S}.{time_us // 1000 % 1000:03d}")
     )
 
 
@@ -92,16 +95,22 @@ def line(alert: Alert, time_us: int) -> Text:
     text = Text(f"{clock(time_us)} ", "dim")
     text.append(f"{alert.transition:<8} ", TRANSITION_STYLE[alert.transition])
     text.append(f"{alert.severity:<8} ", SEVERITY_STYLE[alert.severity])
-    text.append(f"{headline(alert):<19} ", "bold")
+    before = "" if alert.status in STANDING else "no longer so: "
     if isinstance(alert, FeedCondition):
-        text.append(f"{about(alert)}: {alert.cause}")
-        return text
-    text.append(f"{short_account(alert.account)} {about(alert)}: ")
-    text.append_text(_said(alert))
-    text.append(f"  {alert.cause}", "dim")
+        return text.append(f"{about(alert)}: {before}{alert.cause}")
+    text.append(f"{short_account(alert.account)} {about(alert)}: {before}")
+    text.append(alert.cause).append(" [", "dim").append_text(_values(alert)).append("]", "dim")
     if alert.late:
-        text.append("  (late)", "yellow")
+        text.append(" (a record came late)", "yellow")
     return text
+
+
+def _values(alert: Discrepancy) -> Text:
+    """Both values, or the one there is."""
+    internal, exchange = both_values(alert)
+    if alert.kind in {"missing_internal", "missing_exchange"}:
+        return Text(exchange if internal == NOTHING else internal, "bold")
+    return _said(alert)
 
 
 def listing(alerts: Sequence[Alert]) -> Iterator[Text]:

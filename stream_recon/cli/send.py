@@ -9,8 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from stream_recon.cli.options import (
-    BOOTSTRAP, PARTITIONS, PREFIX, Bootstrap, ContractsFile, Failure, Format, Output, Partitions, Prefix, Quiet, console,
-    load_contracts, plan_of, say, wait_for,
+    BOOTSTRAP,
+    PARTITIONS,
+    PREFIX,
+    Bootstrap,
+    ContractsFile,
+    Failure,
+    Format,
+    Output,
+    Partitions,
+    Prefix,
+    Quiet,
+    console,
+    load_contracts,
+    plan_of,
+    say,
+    wait_for,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -43,9 +57,9 @@ def publish(
 ) -> None:
     """Send canonical events to their topics, by origin and type, under their account.
 
-    What cannot be read is reported with its line number and not sent; the exit code is then 2. The heartbeats at the end
-    say of every source that nothing older will come, so that what is missing falls due; if that is in the future, they
-    wait for it.
+    What cannot be read is reported with its line number and not sent; the exit code is then 2. The heartbeats at the
+    end say of every source that nothing older will come, so that what is missing falls due; if that is in the future,
+    they wait for it.
     """
     missing = next((path for path in files if path != _STDIN and not path.is_file()), None)
     if missing is not None:
@@ -62,7 +76,8 @@ def publish(
         if len(sent.rejected) > _SHOWN:
             say(f"... and {len(sent.rejected) - _SHOWN} more; `--output json` lists them all", quiet=False)
         say(
-            f"{sent.lines:,} lines read, {sent.sent:,} events sent in {sent.seconds:.1f} s, {sent.heartbeats} heartbeats,"
+            f"{sent.lines:,} lines read, {sent.sent:,} events sent in {sent.seconds:.1f} s,"
+            f" {sent.heartbeats} heartbeats,"
             f" {len(sent.rejected)} lines not readable{' (sent as they are)' if raw and sent.rejected else ''}",
             quiet=quiet,
         )
@@ -166,7 +181,7 @@ async def _until(through_us: int, *, quiet: bool) -> None:
     wait_s = through_us / 1e6 - time.time()
     if wait_s > _WAIT_LIMIT_S:
         say(
-            f"The newest event is {wait_s:.0f} s in the future: what it waits for falls due only then. Is its clock right?",
+            f"The newest event is {wait_s:.0f} s in the future: what it waits for falls due only then. Is the clock right?",
             quiet=False,
         )
     elif wait_s > 0:
