@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 @contextmanager
 def shown(console: Console) -> Iterator[Callback]:
     """Give a callback for `open_broker` whose calls are one line that changes, with a bar where there are bytes."""
-    words = (SpinnerColumn(), TextColumn("{task.description}"))
-    with Progress(*words, BarColumn(), DownloadColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("", start=False, visible=False)
+    words, amount = TextColumn("{task.description}"), TextColumn("{task.fields[amount]}")
+    with Progress(SpinnerColumn(), words, BarColumn(), amount, console=console, transient=True) as progress:
+        task = progress.add_task("", visible=False, amount="")
 
         def show(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total or None, visible=True)
+            amount = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else ""
+            progress.update(task, description=what, completed=done, total=total or None, visible=True, amount=amount)
 
         yield show
