@@ -13,16 +13,20 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stream_recon.domain.contracts import Contracts, FeedContract
     from stream_recon.domain.events import Origin
 
 HORIZON_US = 60 * 60 * 1_000_000
 OTHER: dict[Origin, Origin] = {"internal": "exchange", "exchange": "internal"}
+
+SAME = ("venue", "account_id", "instrument", "side", "trade_id", "ref_trade_id")
+"""Two records that agree in these and in exec, and do not contradict each other, are one, told twice."""
 
 LogEntry = tuple[int, dict[str, Any]]
 """Kafka's time (us) and the event."""
@@ -68,10 +72,11 @@ class Truth:
     """Keys that disagree, of which nothing may be said yet."""
 
 
-def truth(logs: dict[Origin, Sequence[LogEntry]], contracts: Contracts) -> Truth:
+def truth(logs: Mapping[Origin, Sequence[LogEntry]], contracts: Contracts) -> Truth:
     """Judge one partition's fills topics, each in log order, heartbeats included."""
     found = Truth()
-    feeds = {origin: read_feed(origin, log, contracts, found) for origin, log in logs.items()}
+    venues = {event["venue"] for log in logs.values() for _, event in log if event.get("venue")}
+    feeds = {origin: read_feed(origin, log, contracts, venues, found) for origin, log in logs.items()}
     keys: dict[Key, list[Record]] = defaultdict(list)
     for feed in feeds.values():
         for record, key in zip(feed.accepted, keys_of(feed.accepted), strict=True):
@@ -96,12 +101,14 @@ class Feed:
     """The last watermark, by venue."""
 
 
-def read_feed(origin: Origin, log: Iterable[LogEntry], contracts: Contracts, found: Truth) -> Feed:
+def read_feed(
+    origin: Origin, log: Iterable[LogEntry], contracts: Contracts, venues: Iterable[str], found: Truth
+) -> Feed:
     """Drop exact duplicates and give every other fill its watermark."""
     feed = Feed([], {})
     lifted: dict[str, int] = {}
     heard: dict[str, set[str]] = defaultdict(set)
-    seen: set[tuple[Any, ...]] = set()
+    seen: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for kafka_us, event in log:
         if event["type"] == "heartbeat":
             source, through_us = event["source"], event["through_us"]
@@ -113,18 +120,19 @@ def read_feed(origin: Origin, log: Iterable[LogEntry], contracts: Contracts, fou
             venue = event["venue"]
             contract = contracts.of(origin, venue, event["account_id"])
             w = feed.watermark.get(venue)
-            if fingerprint(event) in seen:
+            copies = seen[(*(event.get(name) for name in SAME), event.get("exec", "trade"))]
+            if any(agree(event, copy) for copy in copies):
                 found.duplicates += 1
             else:
-                seen.add(fingerprint(event))
+                copies.append(event)
                 feed.accepted.append(Record(origin, w, event))
                 found.late += w is not None and w >= event["ts_us"] + contract.grace_us
             source, through_us = event.get("source") or f"{origin}|{venue}", event["ts_us"] - contract.order_within_us
             heard[venue].add(source)
         lifted[source] = max(lifted.get(source, 0), min(through_us, kafka_us))
-        for venue, sources in heard.items():
-            vouch = contracts.of(origin, venue, "").sources or sources
-            if all(each in lifted for each in vouch):
+        for venue in venues:
+            vouch = contracts.of(origin, venue, "").sources or heard[venue]
+            if vouch and all(each in lifted for each in vouch):
                 lowest = min(lifted[each] for each in vouch)
                 feed.watermark[venue] = max(feed.watermark.get(venue, 0), lowest)
     return feed
@@ -133,23 +141,6 @@ def read_feed(origin: Origin, log: Iterable[LogEntry], contracts: Contracts, fou
 def amount(text: str | None) -> Decimal | None:
     """The number, if there is one."""
     return None if text is None else Decimal(text)
-
-
-def content(event: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes two records of one key the same or not."""
-    return (
-        amount(event["qty"]),
-        amount(event["price"]),
-        amount(event.get("fee")),
-        event.get("fee_asset"),
-        event.get("position_side") or "net",
-    )
-
-
-def fingerprint(event: dict[str, Any]) -> tuple[Any, ...]:
-    """Equal for exact duplicates, whatever their event_id and time."""
-    names = ("venue", "account_id", "instrument", "side", "trade_id", "ref_trade_id")
-    return (*(event.get(name) for name in names), event.get("exec", "trade"), *content(event))
 
 
 def keys_of(records: Sequence[Record]) -> list[Key]:
@@ -170,14 +161,13 @@ def keys_of(records: Sequence[Record]) -> list[Key]:
     return found
 
 
-def agree(one: dict[str, Any], two: dict[str, Any], contracts: dict[Origin, FeedContract]) -> bool:
-    """Whether two fills say the same, within the wider tolerance of both contracts."""
+def agree(one: dict[str, Any], two: dict[str, Any], contracts: Iterable[FeedContract] = ()) -> bool:
+    """Whether two fills say the same, within the wider tolerance; a fee that one does not tell contradicts nothing."""
     for name in ("qty", "price", "fee"):
         a, b = amount(one.get(name)), amount(two.get(name))
         if a is None or b is None:
             continue
-        tolerance = max(Decimal(contract.tolerance.get(name, "0")) for contract in contracts.values())
-        if abs(a - b) > tolerance:
+        if abs(a - b) > max((Decimal(contract.tolerance.get(name, "0")) for contract in contracts), default=0):
             return False
     assets = {one.get("fee_asset"), two.get("fee_asset")} - {None}
     return len(assets) < 2 and (one.get("position_side") or "net") == (two.get("position_side") or "net")
@@ -192,11 +182,13 @@ def linked(records: Iterable[Record], root: str) -> list[Record]:
 
 
 def effective(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """What holds of linked records: nothing, one fill, or the copies that contradict each other."""
-    copies = [each.event for each in records if each.is_root]
+    """What holds of linked records: nothing, one fill, or the copies that contradict each other.
+
+    A correction tells the whole fill, so it holds even if what it corrects has not been seen.
+    """
     amendments = [each.event for each in records if not each.is_root]
-    if not copies or not amendments:
-        return copies
+    if not amendments:
+        return [each.event for each in records]
     newest = max(enumerate(amendments), key=lambda each: (each[1]["ts_us"], each[0]))[1]
     return [] if newest["exec"] == "bust" else [newest]
 
@@ -238,6 +230,7 @@ class Case:
         found.open |= one.open
         found.cleared |= one.cleared
         found.maybe |= one.maybe | two.maybe | (one.open ^ two.open) | (one.cleared ^ two.cleared)
+        found.maybe |= self.possible(records) - one.open - one.cleared
         found.matched += one.matched
         found.unverified += one.unverified
         found.pending |= one.pending
@@ -247,9 +240,7 @@ class Case:
         finding, opened, standing = self.finding("duplicate_conflict"), False, False
         for count in range(1, len(records) + 1):
             known = linked(records[:count], self.key[2])
-            standing = len({content(each.event) for each in known if each.is_root}) > 1 and all(
-                each.is_root for each in known
-            )
+            standing = len(known) > 1 and all(each.is_root for each in known)
             opened |= standing
         if opened:
             (found.open if standing else found.cleared).add(finding)
@@ -258,7 +249,7 @@ class Case:
         """Walk through the history of the key; what is due before the next record is open by then."""
         past: list[Record] = []
         standing: str | None = None
-        for place, record in enumerate(merged):
+        for record in merged:
             before = self.condition(past)
             if before is None and record.w is not None and record.event["ts_us"] < record.w - HORIZON_US:
                 found.unverified += 1  # of a key that nobody waits for: it may have been matched and forgotten
@@ -266,7 +257,7 @@ class Case:
             if before:
                 due = record.w is not None and before.due_us <= record.w
                 standing = before.kind if due else standing
-                if (due and not self.passed(before)) or self.may_be_read_first(before, merged[place:]):
+                if due and not self.passed(before):
                     found.maybe.add(self.finding(before.kind))
             past.append(record)
             now = self.condition(past)
@@ -297,23 +288,38 @@ class Case:
         both_due_us = newest_us + max(contract.grace_us for contract in self.contracts.values())
         if all(holds.values()):
             pairs = ((one, two) for one in holds["internal"] for two in holds["exchange"])
-            if any(agree(one, two, self.contracts) for one, two in pairs):
+            if any(agree(one, two, self.contracts.values()) for one, two in pairs):
                 return None
             return Condition("fill_mismatch", both_due_us, ("internal", "exchange"))
         for lacking, other in OTHER.items():
-            if holds[other] and self.contracts[lacking].fills in {None, "complete"} and lacking in self.watermark:
-                alone = not known[lacking]
-                due_us = newest_us + self.contracts[lacking].grace_us if alone else both_due_us
-                return Condition(f"missing_{lacking}", due_us, (lacking,) if alone else ("internal", "exchange"))
+            if holds[other] and known[lacking]:
+                return Condition(f"missing_{lacking}", both_due_us, ("internal", "exchange"))
+            # What an amendment without its root is about may be older than all that can be known here.
+            if holds[other] and self.is_owed_by(lacking) and any(each.is_root for each in known[other]):
+                return Condition(f"missing_{lacking}", newest_us + self.contracts[lacking].grace_us, (lacking,))
         return None
 
-    def may_be_read_first(self, condition: Condition, rest: Sequence[Record]) -> bool:
-        """Whether one feed may have been read to beyond the due time before the other goes on with its own fill."""
-        silent = condition.waits_for[0]
-        if len(condition.waits_for) > 1 or rest[0].origin == silent:
-            return False
-        twin = next((each for each in rest if each.origin == silent), None)
-        return twin is None or (twin.w is not None and condition.due_us <= twin.w)
+    def possible(self, records: Sequence[Record]) -> set[Finding]:
+        """What some interleaving of the two logs opens: due while both were read so far, and not yet further."""
+        sides = {origin: [each for each in records if each.origin == origin] for origin in OTHER}
+        found = set()
+        for counts in product(*(range(len(side) + 1) for side in sides.values())):
+            read = dict(zip(sides, counts, strict=True))
+            seen = self.condition([each for origin in OTHER for each in sides[origin][: read[origin]]])
+            if seen:
+                ends = {
+                    origin: sides[origin][read[origin]].w
+                    if read[origin] < len(sides[origin])
+                    else self.watermark.get(origin)
+                    for origin in seen.waits_for
+                }
+                if all(end is not None and seen.due_us <= end for end in ends.values()):
+                    found.add(self.finding(seen.kind))
+        return found
+
+    def is_owed_by(self, origin: Origin) -> bool:
+        """Whether its silence means anything: it has been heard, and promised to tell everything."""
+        return self.contracts[origin].fills in {None, "complete"} and origin in self.watermark
 
     def passed(self, condition: Condition) -> bool:
         """Whether the last watermarks allow it to be said."""
