@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown(console: Console) -> Iterator[Callback]:
-    """Give a callback for `open_broker` whose calls are one line that changes, with a bar where there are bytes."""
+    """Give a callback for `open_broker`: one line that changes, with a bar where there are bytes; in a log, many lines."""
+    if not console.is_terminal:
+        told = set[str]()
+
+        def tell(what: str, _done: int, _total: int) -> None:
+            if what not in told:
+                told.add(what)
+                console.print(f"{what} ...")
+
+        yield tell
+        return
     words, amount = TextColumn("{task.description}"), TextColumn("{task.fields[amount]}")
     with Progress(SpinnerColumn(), words, BarColumn(), amount, console=console, transient=True) as progress:
         task = progress.add_task("", visible=False, amount="")
