@@ -255,7 +255,7 @@ class Conditions:
             Named("NEVER_SENT" if never else "STALE", clock.origin, source, clock.stream),
             clock.watermark_us,
             clock.owed,
-            f"{source} {said} {clock.stream}: {clock.owed} of the other side wait for it",
+            f"{source} {said} {clock.stream}" + (f": {clock.owed} of the other side wait for it" if clock.owed else ""),
         )
 
     def beyond_horizon(self, account: Account, o: int) -> None:
