@@ -56,7 +56,7 @@ def new_reader(settings: WorkerSettings) -> AIOKafkaConsumer:
     """Reads without a group, from where it is told; asks for the ends of logs."""
     return AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap, enable_auto_commit=False, auto_offset_reset="none",
-        max_partition_fetch_bytes=4_194_304,
+        max_partition_fetch_bytes=4_194_304, retry_backoff_ms=20,  # it first hears of a topic by being refused
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import faust
 import structlog
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
@@ -158,6 +159,15 @@ class PackSchema(faust.Schema):  # type: ignore[misc]
         return decode
 
 
+class Tables(TableManager):  # type: ignore[misc]
+    """Faust's tables, of which there are none: nothing to wait a second for at start."""
+
+    async def on_start(self) -> None:
+        """Start what resumes the streams after a rebalance."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class App(faust.App):  # type: ignore[misc]
     """The Faust app."""
 
@@ -259,6 +269,7 @@ class FaustHost:
             broker_heartbeat_interval=settings.heartbeat_s,
             consumer_auto_offset_reset="earliest",
             ConsumerScheduler=Scheduler,
+            TableManager=Tables,
         )
         app.settings = settings
         return app
