@@ -40,8 +40,8 @@ class Timing:
     grace_us: int = 3_000_000
     order_within_us: int = 500_000
     heartbeat_us: int = 500_000
-    stale_after_us: int = 2_000_000
-    silence_us: int = 5_000_000
+    stale_after_us: int = 4_000_000
+    silence_us: int = 7_000_000
     """How long a silent feed says nothing."""
 
     def contracts(self) -> Contracts:
@@ -63,6 +63,11 @@ class Timing:
     def missed_us(self) -> int:
         """How long after a fill its absence has certainly been noticed."""
         return self.grace_us + self.order_within_us + 3 * self.heartbeat_us
+
+    @property
+    def late_us(self) -> int:
+        """How long after a fill it has certainly been told, however late."""
+        return self.missed_us + self.grace_us + self.order_within_us
 
 
 class Change(NamedTuple):
