@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown(console: Console) -> Iterator[Callback]:
-    """Give a callback for `open_broker`: one changing line, with a bar where there are bytes; in a log, a line a step."""
+    """Give a callback for `open_broker`: one changing line, with a bar where there are bytes; in a log, lines."""
     if not console.is_terminal:
         told = set[str]()
 
