@@ -6,6 +6,7 @@ Every command imports what it needs when it runs, so that the small ones start a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def _root(
 
 def run() -> None:
     """Run the command in sys.argv; errors become one message and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is Ctrl-C: what was started stops too
     try:
         app()
     except Exception as error:
@@ -69,7 +71,7 @@ def _explained(error: Exception) -> Failure:
         from aiokafka.errors import KafkaError
 
         if isinstance(error, KafkaError):
-            said = str(error).removeprefix(f"[Error {error.errno}] ")
+            said = str(error).removeprefix(f"[Error {getattr(error, 'errno', '')}] ")
             return Failure(f"{said}. `stream-recon doctor` says what is wrong and how to mend it.", code=3)
     if isinstance(error, BrokenPipeError):
         sys.stderr.close()

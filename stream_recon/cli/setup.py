@@ -134,7 +134,7 @@ def export(
 
         from stream_recon.cli.answer import print_json
 
-        print_json({name: json.loads(text) for name, text in files.items()})
+        print_json({name: json.loads(text) if folder is None else str(folder / name) for name, text in files.items()})
     elif folder is None:
         for name in files:
             typer.echo(name)
