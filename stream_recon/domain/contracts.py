@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from stream_recon.domain.events import ORIGINS, Origin
 
 Promise = Literal["complete", "partial", "absent"]
 Microseconds = Annotated[int, Field(ge=0)]
+
+
+def _limit(said: object) -> str:
+    text = str(said) if isinstance(said, int | str) and not isinstance(said, bool) else ""
+    if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,18})?", text) is None:
+        raise ValueError("an amount, not below zero: a plain decimal in quotes, such as '0.01'")
+    return text
+
+
+Limit = Annotated[str, BeforeValidator(_limit)]
 
 
 class FeedContract(BaseModel):
@@ -25,7 +36,7 @@ class FeedContract(BaseModel):
     origin: Origin
     venue: str = "*"
     account: str = "*"
-    sources: tuple[str, ...] | None = None
+    sources: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Who must vouch, each for itself; None: every source heard of for that venue."""
     fills: Promise | None = None
     orders: Promise | None = None
@@ -38,10 +49,20 @@ class FeedContract(BaseModel):
     silence: Literal["stale", "trust"] = "stale"
     stale_after_us: Microseconds = 30_000_000
     idle_after_us: Microseconds = 5_000_000
-    tolerance: dict[str, str] = Field(default_factory=dict)
+    tolerance: dict[str, Limit] = Field(default_factory=dict)
     """Absolute tolerances, by `field` or `field:asset`: within them amounts agree."""
     venue_precision: Annotated[int, Field(ge=1, le=38)] | None = None
-    """The significant digits this venue rounds to: amounts agree within two units of the last one."""
+    """The significant digits this venue rounds to: amounts agree within two units of the last one. May also be written
+    as an entry of `tolerance`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _precision_is_a_tolerance(cls, said: object) -> object:
+        if isinstance(said, dict) and isinstance(said.get("tolerance"), dict):
+            tolerance = dict(said["tolerance"])
+            if "venue_precision" in tolerance:
+                said = {"venue_precision": tolerance.pop("venue_precision"), **said, "tolerance": tolerance}
+        return said
 
 
 DEFAULT: dict[Origin, FeedContract] = {origin: FeedContract(origin=origin) for origin in ORIGINS}
