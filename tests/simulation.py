@@ -136,7 +136,8 @@ def _story(rng: random.Random, origin: Origin, fill: dict[str, Any], amendments:
             {"fee_asset": "BNB"}, {"position_side": "long"}, {"position_side": "net"},
             {} if amendments else {"side": "sell" if fill["side"] == "buy" else "buy"},
         ))  # fmt: skip
-        told = [each | change for each in told] + (told if chance(rng, 0.3) else [])
+        # A copy that tells no fee agrees with any other, so which of three copies agree would be a matter of order.
+        told = [each | change for each in told] + (told if "fee" not in change and chance(rng, 0.3) else [])
     for each in amendments:  # what refers to an amendment is told after it, for until then nobody can place it
         if chance(rng, 0.8) and each["ref_trade_id"] in {fill["trade_id"], *(one["trade_id"] for one in told)}:
             told.append(each)

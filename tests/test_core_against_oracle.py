@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -16,6 +15,7 @@ from stream_recon.domain.events import ORIGINS
 from tests.simulation import Entry, Kafka, Worker, argue_all, check, live, world
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from stream_recon.core.lane import Lane
