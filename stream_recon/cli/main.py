@@ -52,7 +52,9 @@ def _root(
 
 def run() -> None:
     """Run the command in sys.argv; errors become one message and an exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be told to stop is Ctrl-C: what was started stops too
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # to be told to stop is Ctrl-C: what was started stops too
     try:
         app()
     except Exception as error:

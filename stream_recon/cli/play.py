@@ -146,7 +146,7 @@ def by_fault(report: Report) -> dict[str, list[Received]]:
     return found
 
 
-async def perform(play: Play, broker: Broker, screen: Screen, *, keep: bool) -> Report:
+async def perform(play: Play, broker: Broker, screen: Screen, *, keep: bool) -> None:
     """Play it: topics of its own, a worker, the replay, the alerts, the score.
 
     Raises:
@@ -179,7 +179,6 @@ async def perform(play: Play, broker: Broker, screen: Screen, *, keep: bool) -> 
             while keep:
                 worker.check()
                 await asyncio.sleep(1)
-            return report
     finally:
         await delete(broker.bootstrap_servers, topics)
 
