@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAMED_LIMIT = 1_000
 """Accounts with unreadable records that are told apart; of further ones only the number is known."""
 HOLES_LIMIT = 1_000
-"""Holes kept by source and account; beyond that neighbours are taken together."""
+"""Holes, or spans of unreadable records, kept by account; beyond that the oldest are taken together."""
 
 _SEVERITY: dict[Reason, Severity] = {
     "STALE": "critical",
@@ -117,6 +117,7 @@ class Conditions:
         """Those whose newest span has no end yet."""
         self.beyond: dict[tuple[int, str], int] = {}
         self.touched_numberings: set[tuple[int, str, str]] = set()
+        self.touched_unread: set[tuple[int, Stream, str]] = set()
 
     # -- absence in doubt ---------------------------------------------------------------------------------------------
 
@@ -185,6 +186,7 @@ class Conditions:
         if known is None:
             known = self.unread[o, stream, name] = Unread(0)
         known.count += 1
+        self.touched_unread.add((o, stream, name))
         source: str = origin
         from_us = UNKNOWN_US
         if name:
@@ -193,6 +195,9 @@ class Conditions:
             source, from_us = account.default_source[o], clock.watermark_us
             if (o, stream, name) not in self.unread_open:
                 known.spans_us.append((from_us, NEVER_US))
+                if len(known.spans_us) > HOLES_LIMIT:
+                    (start, _), (_, end) = known.spans_us[:2]
+                    known.spans_us[:2] = [(start, end)]
                 self.unread_open.add((o, stream, name))
         whose = name or "an account it does not name"
         self._say(
@@ -208,6 +213,7 @@ class Conditions:
         key = (o, stream, account.name)
         if key in self.unread_open:
             self.unread_open.discard(key)
+            self.touched_unread.add(key)
             spans = self.unread[key].spans_us
             start, _ = spans[-1]
             spans[-1] = (start, ts_us + account.within_us[o])

@@ -96,12 +96,17 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.cases = [book.cases[key] for key in book.touched]
     changes.alerts = [alert for name, alert in newest.items() if name in register.newest]
     changes.forgotten = register.forgotten
+    changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
     book.paired, book.gone, book.dropped = [], ([], []), {}
     book.fresh, book.touched = ({}, {}), {}
     register.forgotten = []
-    conditions.touched_numberings = set()
+    conditions.touched_numberings, conditions.touched_unread = set(), set()
     return changes
+
+
+def _unread(lane: Lane, key: tuple[int, Stream, str]) -> tuple[int, Stream, str, Unread, bool]:
+    return (*key, lane.conditions.unread[key], key in lane.conditions.unread_open)
 
 
 def _common(lane: Lane) -> Changes:
@@ -119,7 +124,6 @@ def _common(lane: Lane) -> Changes:
             ClockState(c.origin, c.stream, c.venue, c.account_id, c.watermark_us, c.silent, c.owed_since_us)
             for c in directory.clocks.values()
         ],
-        unread=[(*key, unread, key in conditions.unread_open) for key, unread in conditions.unread.items()],
         beyond=[(*key, count) for key, count in conditions.beyond.items()],
         tallies=dict(lane.tallies),
         newest_us=[(*topic, time_us) for topic, time_us in lane.newest_us.items()],
@@ -147,6 +151,7 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
         ("waiting", (_waiting(o, key, seen) for o in (0, 1) for key, seen in book.waiting[o].items())),
         ("cases", iter(book.cases.values())),
         ("alerts", iter(lane.register.newest.values())),
+        ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
     ]
     yield _common(lane)
