@@ -57,6 +57,7 @@ class Book:
         self.contracts = Contracts(contracts=contracts)
         self.lane = Lane(0, self.contracts)
         self.published: list[Discrepancy | FeedCondition] = []
+        self.retired: list[str] = []
         self.changes: list[bytes] = []
         self.offset = 0
 
@@ -82,6 +83,7 @@ class Book:
         """Take out what follows."""
         drained = self.lane.drain()
         self.published += [entry.alert for entry in drained.published]
+        self.retired += drained.retired
         self.changes.append(msgspec.msgpack.encode(drained.changes))
 
     def tick(self, idle_s: float) -> None:

@@ -96,3 +96,13 @@ def test_a_feed_that_owes_nothing_is_never_called_silent() -> None:
     book.hear(fill("internal", "1"), heartbeat("internal", 3600))
     book.tick(3600)
     assert book.said == []
+
+
+def test_many_spells_of_unreadable_records_are_taken_together() -> None:
+    book = Book()
+    for n in range(1_010):
+        book.hear(b"{", fill("exchange", str(n), n))
+    [unread] = book.lane.conditions.unread.values()
+    assert unread.count == 1_010
+    assert len(unread.spans_us) <= 1_000
+    assert book.restored().conditions.unread == book.lane.conditions.unread

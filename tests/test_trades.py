@@ -202,6 +202,16 @@ def test_an_open_discrepancy_outlives_the_horizon_and_clears() -> None:
     assert book.standing == set()
 
 
+def test_what_closed_is_retired_some_days_later_once() -> None:
+    book = Book()
+    book.hear(fill("internal", "1"), heartbeat("exchange", 10), fill("exchange", "1"))
+    hour_s = 3600
+    for hours in (2, 24, 73, 76):
+        book.hear(heartbeat("internal", hours * hour_s), heartbeat("exchange", hours * hour_s), time_us=NOW * 2)
+    assert book.retired == [book.published[0].alert_id]
+    assert book.restored().register.retiring == {}
+
+
 def test_what_agreed_is_forgotten_after_the_horizon() -> None:
     book = Book()
     for at_s in range(0, 40_000, 100):

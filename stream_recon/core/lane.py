@@ -47,6 +47,8 @@ class Drained(Struct):
     """What `drain` takes out."""
 
     published: list[Published]
+    retired: list[str]
+    """Ids of alerts closed so long ago that their newest state may go."""
     changes: Changes
 
 
@@ -182,7 +184,9 @@ class Lane:
         """Take out what has been concluded and changed since the last call."""
         self.book.forget()
         published, self.register.published = self.register.published, []
-        return Drained(published, take_changes(self, published))
+        known_us = max((feeds.known_us() for feeds in self.directory.feeds.values()), default=UNKNOWN_US)
+        retired = self.register.retire(known_us)
+        return Drained(published, retired, take_changes(self, published))
 
     def restore(self, changes: Changes) -> None:
         """Fold one drained `Changes` into this lane."""

@@ -76,7 +76,9 @@ class Changes(Struct, array_like=True):
     waiting: list[Waiting] = []
     cases: list[Case] = []
     alerts: list[Alert] = []
-    forgotten: list[str] = []
+    forgotten: list[tuple[int, str]] = []
+    """(hour of event time at which to retire it, alert id)."""
+    retired_hour: int = 0
     numberings: list[tuple[int, str, str, Numbering]] = []
     unread: list[tuple[int, Stream, str, Unread, bool]] = []
     beyond: list[tuple[int, str, int]] = []
@@ -124,6 +126,7 @@ def _common(lane: Lane) -> Changes:
             ClockState(c.origin, c.stream, c.venue, c.account_id, c.watermark_us, c.silent, c.owed_since_us)
             for c in directory.clocks.values()
         ],
+        retired_hour=lane.register.retired_hour,
         beyond=[(*key, count) for key, count in conditions.beyond.items()],
         tallies=dict(lane.tallies),
         newest_us=[(*topic, time_us) for topic, time_us in lane.newest_us.items()],
@@ -151,6 +154,7 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
         ("waiting", (_waiting(o, key, seen) for o in (0, 1) for key, seen in book.waiting[o].items())),
         ("cases", iter(book.cases.values())),
         ("alerts", iter(lane.register.newest.values())),
+        ("forgotten", ((hour, name) for hour, names in lane.register.retiring.items() for name in names)),
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
     ]
@@ -171,8 +175,12 @@ def restore(lane: Lane, changes: Changes) -> None:
         _restore_waiting(lane, waiting)
     for alert in changes.alerts:
         register.newest[alert.alert_id] = alert
-    for name in changes.forgotten:
+    for hour, name in changes.forgotten:
         register.newest.pop(name, None)
+        register.retiring.setdefault(hour, []).append(name)
+    register.retired_hour = max(register.retired_hour, changes.retired_hour)
+    for hour in [hour for hour in register.retiring if hour <= register.retired_hour]:
+        del register.retiring[hour]
     _restore_conditions(lane, changes)
     for case in changes.cases:
         book.cases[case.key] = case

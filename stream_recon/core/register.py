@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from stream_recon.domain.discrepancies import Transition
 
 
+HOUR_US = 3_600_000_000
+CLOSED_KEPT_US = 3 * 24 * HOUR_US
+"""How long, in event time, the newest state of what is closed can still be read."""
+
+
 class Published(Struct):
     """One transition to publish, with Kafka's time of the record that made it due."""
 
@@ -30,7 +35,11 @@ class Register:
         self.newest: dict[str, Alert] = {}
         self.published: list[Published] = []
         """Since the shell last took them."""
-        self.forgotten: list[str] = []
+        self.forgotten: list[tuple[int, str]] = []
+        """Since the shell last took them: (hour of event time at which to retire it, alert id)."""
+        self.retiring: dict[int, list[str]] = {}
+        """Forgotten here, but not yet by those who read the newest states."""
+        self.retired_hour = 0
         self.trigger_us = 0
         """Kafka's time of the record being applied."""
 
@@ -61,11 +70,19 @@ class Register:
             alert.late = True
         self._publish(known, alert, "CLEARED")
 
-    def forget(self, alert_id: str) -> None:
-        """Let go of what is closed and can never come back."""
+    def forget(self, alert_id: str, now_us: int) -> None:
+        """Let go of what is closed and can never come back; readers keep it for some days more."""
         if alert_id in self.newest:
             del self.newest[alert_id]
-            self.forgotten.append(alert_id)
+            hour = (now_us + CLOSED_KEPT_US) // HOUR_US
+            self.forgotten.append((hour, alert_id))
+            self.retiring.setdefault(hour, []).append(alert_id)
+
+    def retire(self, now_us: int) -> list[str]:
+        """The ids of which the newest state, closed some days ago, need not be kept any more."""
+        due = [hour for hour in self.retiring if hour <= now_us // HOUR_US]
+        self.retired_hour = max([self.retired_hour, *due])
+        return [alert_id for hour in sorted(due) for alert_id in self.retiring.pop(hour)]
 
     def _publish(self, known: Alert | None, alert: Alert, transition: Transition) -> None:
         alert.transition = transition

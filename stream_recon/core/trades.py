@@ -387,7 +387,7 @@ class TradeBook:
         account = self.directory.of_key(key)
         account.parked.discard(key)
         for kind, origin in case.opened:
-            self.register.forget(trade_alert_id(key, kind, origin))
+            self.register.forget(trade_alert_id(key, kind, origin), account.feeds.known_us())
         for name in names_of(case):
             self.names.pop(name, None)
         self.touched.pop(key, None)

@@ -164,7 +164,7 @@ class Keeper:
     async def _settle(self, held: Held, outputs: list[Output], acknowledge: Callable[[], None]) -> None:
         """Write down what the lane concluded and what changed, and let the publisher do the rest."""
         drained = held.lane.drain()
-        outputs = [*map(_alert, drained.published), *outputs]
+        outputs = [*map(_alert, drained.published), *map(_tombstone, drained.retired), *outputs]
         messages = encode(Entry(held.position, drained.changes, outputs), held.epoch)
         await self._write(held, messages, outputs, acknowledge)
 
@@ -253,7 +253,7 @@ class Keeper:
         for origin, stream, heartbeat in held.lane.trusted_heartbeats(idle_us):
             await self._beat(held.partition, origin, stream, heartbeat)
         drained = held.lane.drain()
-        outputs = [*map(_alert, drained.published)]
+        outputs = [*map(_alert, drained.published), *map(_tombstone, drained.retired)]
         said = msgspec.msgpack.encode(drained.changes)
         if not outputs and said == held.last_tick:
             return
@@ -303,6 +303,10 @@ def _alert(published: Published) -> Output:
     return Output(
         "alerts", alert.alert_id.encode(), _JSON.encode(alert), [(TRIGGER_HEADER, b"%d" % published.trigger_us)]
     )
+
+
+def _tombstone(alert_id: str) -> Output:
+    return Output("breaks", alert_id.encode(), None, [])
 
 
 def _dead(chunk: Chunk, i: int, rejected: Event | Rejected) -> Output:

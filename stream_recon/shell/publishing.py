@@ -113,8 +113,9 @@ class Publisher:
             if output.role == "dlq":
                 dead.append((output.key, output.value, named))
             else:
-                alerts.append((output.key, output.value, named))
                 breaks.append((output.key, output.value, named))
+                if output.role == "alerts":
+                    alerts.append((output.key, output.value, named))
         sent_alerts = await self._send(self._alerts, held.partition, alerts)
         sent_breaks = await self._send(self._breaks, held.partition, breaks)
         sent_dead = await self._send(self._dlq, 0, dead)

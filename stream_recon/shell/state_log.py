@@ -28,7 +28,8 @@ SNAPSHOT_ENTRIES = 20_000
 class Output(Struct, array_like=True, gc=False):
     """One record that follows from an entry, to be published once the entry is safe."""
 
-    role: Literal["alerts", "dlq"]
+    role: Literal["alerts", "breaks", "dlq"]
+    """Alerts go to the newest states too; what goes to those alone is a tombstone."""
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
