@@ -52,9 +52,8 @@ def _root(
 
 def run() -> None:
     """Run the command in sys.argv; errors become one message and an exit code."""
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # to be told to stop is Ctrl-C: what was started stops too
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has us ignore it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # what was started is to stop too
     try:
         app()
     except Exception as error:

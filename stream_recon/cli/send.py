@@ -181,7 +181,7 @@ async def _until(through_us: int, *, quiet: bool) -> None:
     wait_s = through_us / 1e6 - time.time()
     if wait_s > _WAIT_LIMIT_S:
         say(
-            f"The newest event is {wait_s:.0f} s in the future: only then falls due what is missing. Is the clock right?",
+            f"The newest event is {wait_s:.0f} s ahead: what is missing falls due only then. Is its clock right?",
             quiet=False,
         )
     elif wait_s > 0:
