@@ -69,10 +69,10 @@ class Truth:
     late: int = 0
     """Records that came when their own feed's watermark had passed their time and grace."""
     pending: set[Key] = field(default_factory=set)
-    """Keys that disagree, of which nothing may be said yet."""
+    """Keys that disagree, of which nothing may be said yet, or that both origins told beyond the horizon."""
 
 
-def truth(logs: Mapping[Origin, Sequence[LogEntry]], contracts: Contracts) -> Truth:
+def truth(logs: Mapping[Origin, Sequence[LogEntry]], contracts: Contracts, horizon_us: int = HORIZON_US) -> Truth:
     """Judge one partition's fills topics, each in log order, heartbeats included."""
     found = Truth()
     venues = {event["venue"] for log in logs.values() for _, event in log if event.get("venue")}
@@ -87,6 +87,7 @@ def truth(logs: Mapping[Origin, Sequence[LogEntry]], contracts: Contracts) -> Tr
             key,
             {origin: contracts.of(origin, venue, account_id) for origin in OTHER},
             {origin: feed.watermark[venue] for origin, feed in feeds.items() if venue in feed.watermark},
+            horizon_us,
         )
         case.judge(records, found)
     return found
@@ -210,6 +211,7 @@ class Case:
     contracts: dict[Origin, FeedContract]
     watermark: dict[Origin, int]
     """Of the feeds that have been heard."""
+    horizon_us: int
 
     def finding(self, kind: str) -> Finding:
         """How the outside calls it."""
@@ -249,10 +251,13 @@ class Case:
         """Walk through the history of the key; what is due before the next record is open by then."""
         past: list[Record] = []
         standing: str | None = None
+        forgotten: set[Origin] = set()
         for record in merged:
             before = self.condition(past)
-            if before is None and record.w is not None and record.event["ts_us"] < record.w - HORIZON_US:
-                found.unverified += 1  # of a key that nobody waits for: it may have been matched and forgotten
+            awaited = before or (self.of(past, OTHER[record.origin]) and not self.of(past, record.origin))
+            if not awaited and record.w is not None and record.event["ts_us"] < record.w - self.horizon_us:
+                found.unverified += 1  # it may have been matched and forgotten
+                forgotten.add(record.origin)
                 continue
             if before:
                 due = record.w is not None and before.due_us <= record.w
@@ -271,7 +276,7 @@ class Case:
         if standing:
             found.open.add(self.finding(standing))
             found.cleared.discard(self.finding(standing))
-        elif last:
+        elif last or len(forgotten) > 1:
             found.pending.add(self.key)
         elif all(effective(self.of(past, origin)) for origin in OTHER):
             found.matched += 1

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from stream_recon.core.lane import Lane
-    from stream_recon.domain.contracts import Contracts
     from stream_recon.domain.events import Origin
     from tests.simulation import World
 
@@ -34,9 +32,8 @@ def test_a_life_with_crashes_and_zombies_ends_as_the_oracle_says() -> None:
 @settings(max_examples=150, deadline=None)
 @given(randoms)
 def test_any_world_ends_as_the_oracle_says(rng: random.Random) -> None:
-    one = world(rng)
-    kafka = Kafka(one.logs)
-    check(one, kafka, live(rng, kafka, one.contracts))
+    kafka = Kafka(world(rng))
+    check(kafka, live(rng, kafka))
 
 
 def turns(rng: random.Random, one: World) -> list[Origin]:
@@ -48,8 +45,8 @@ def turns(rng: random.Random, one: World) -> list[Origin]:
 
 def read(one: World, order: list[Origin], cuts: set[int], between: Callable[[Worker], Worker] = lambda w: w) -> Kafka:
     """Read records in that order, in as large batches as `cuts` allow, and let `between` happen at each cut."""
-    kafka = Kafka(one.logs)
-    worker = Worker(kafka, one.contracts)
+    kafka = Kafka(one)
+    worker = Worker(kafka)
     begin = 0
     for end in range(1, len(order) + 1):
         if end == len(order) or order[end] != order[begin] or end in cuts:
@@ -86,10 +83,10 @@ def test_a_restored_lane_goes_on_as_if_nothing_had_happened(rng: random.Random) 
 
     def snapshot_and_restart(worker: Worker) -> Worker:
         worker.write_snapshot(rng.choice((1, 4, 1000)))
-        return Worker(worker.kafka, one.contracts)
+        return Worker(worker.kafka)
 
     unharmed = published(read(one, order, set()))
-    assert published(read(one, order, cuts, lambda worker: Worker(worker.kafka, one.contracts))) == unharmed
+    assert published(read(one, order, cuts, lambda worker: Worker(worker.kafka))) == unharmed
     assert published(read(one, order, cuts, snapshot_and_restart)) == unharmed
 
 
@@ -99,8 +96,8 @@ def test_a_restored_lane_goes_on_as_if_nothing_had_happened(rng: random.Random) 
 class ReadsAgain(Worker):
     """A restarted worker that believes committed offsets more than its state, and so applies records twice."""
 
-    def __init__(self, kafka: Kafka, contracts: Contracts) -> None:
-        super().__init__(kafka, contracts)
+    def __init__(self, kafka: Kafka) -> None:
+        super().__init__(kafka)
         self.next = {origin: max(offset - 3, 0) for origin, offset in self.next.items()}
 
 
@@ -118,20 +115,20 @@ class AcknowledgesTooEarly(Worker):
 class Fenceless(Worker):
     """A worker that also believes what a zombie wrote after its successor's claim."""
 
-    def __init__(self, kafka: Kafka, contracts: Contracts) -> None:
+    def __init__(self, kafka: Kafka) -> None:
         log, newest = kafka.state, len(kafka.state)
         kafka.state = [Entry(newest, *entry[1:]) for entry in log]
-        super().__init__(kafka, contracts)
+        super().__init__(kafka)
         kafka.state = [*log, kafka.state[-1]]
 
 
 class Unfolded(Worker):
     """A worker that restores from the last record of state alone."""
 
-    def __init__(self, kafka: Kafka, contracts: Contracts) -> None:
+    def __init__(self, kafka: Kafka) -> None:
         log, pointer = kafka.state, kafka.pointer
         kafka.state, kafka.pointer = [Entry(0, b"", {}, []), *log[-1:]], 0
-        super().__init__(kafka, contracts)
+        super().__init__(kafka)
         self.epoch = len(log)
         kafka.state, kafka.pointer = [*log, Entry(self.epoch, b"", {}, [])], pointer
 
@@ -171,15 +168,9 @@ def test_the_harness_bites_a_core_without(blind: Blind, monkeypatch: pytest.Monk
         argue_all(SEEDS)
 
 
-def lane_of(kafka: Kafka, contracts: Contracts) -> Lane:
-    """A lane restored from all that was written."""
-    return Worker(kafka, contracts).lane
-
-
 @settings(max_examples=60, deadline=None)
 @given(randoms)
 def test_a_restored_lane_counts_as_the_one_that_lived(rng: random.Random) -> None:
-    one = world(rng)
-    kafka = Kafka(one.logs)
-    worker = live(rng, kafka, one.contracts)
-    assert lane_of(kafka, one.contracts).counts == worker.lane.counts
+    kafka = Kafka(world(rng))
+    worker = live(rng, kafka)
+    assert Worker(kafka).lane.counts == worker.lane.counts
