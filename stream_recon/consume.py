@@ -37,14 +37,13 @@ async def read(bootstrap_servers: str, topic: str, *, follow: bool, from_start: 
         UnknownTopicOrPartitionError: there is no such topic.
         KafkaConnectionError: no broker answers.
     """
+    await _require(bootstrap_servers, topic)
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
     )
     try:
         await consumer.start()
         places = sorted(consumer.assignment())
-        if not places:
-            raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
         if not from_start:
             await consumer.seek_to_end(*places)
         ends = await consumer.end_offsets(places)
@@ -73,3 +72,14 @@ async def newest(bootstrap_servers: str, topic: str) -> dict[str, Received]:
         if known is None or known.alert.version < received.alert.version:
             states[received.alert.alert_id] = received
     return states
+
+
+async def _require(bootstrap_servers: str, topic: str) -> None:
+    """See at once that a topic is there: to read one that is not only waits."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
+    try:
+        await consumer.start()
+        if topic not in await consumer.topics():
+            raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
+    finally:
+        await consumer.stop()

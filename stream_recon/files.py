@@ -232,6 +232,7 @@ def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: C
     rejected: list[BadLine] = []
     newest: dict[str, Alert] = {}
     readers = [Reader(file, name, origin) for file, name, origin in files]
+    names: dict[Origin, str] = {}
     turns: list[tuple[int, int, Iterator[list[Line]]]] = []
     for number, reader in enumerate(readers):
         heappush(turns, (-1, number, reader.packs()))
@@ -243,22 +244,24 @@ def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: C
         heappush(turns, (readers[number].newest_us, number, packs))
         for line in pack:
             heard.add(line)
+            names[line.origin] = readers[number].name
             if isinstance(line.event, Rejected):
                 rejected.append(BadLine(readers[number].name, line.number, line.event.reason, line.event.detail))
         _step(lane, readers[number].name, pack)
         _take(lane, newest)
     for stream, beat in heard.closing():
-        lane.step(_beat(beat.origin, stream, beat))
+        lane.step(_beat(stream, beat, names))
     ended = {(origin, stream): ANY_TIME_US for origin in ORIGINS for stream in STREAMS}
-    for origin, stream, beat in lane.trusted_heartbeats(ended):
-        lane.step(_beat(origin, stream, beat))
+    for _, stream, beat in lane.trusted_heartbeats(ended):
+        lane.step(_beat(stream, beat, names))
     lane.tick(ended)
     _take(lane, newest)
     return Outcome(list(newest.values()), rejected, sum(r.lines for r in readers), dict(lane.counts))
 
 
-def _beat(origin: Origin, stream: Stream, beat: Heartbeat) -> Batch:
-    return Batch(origin, stream, None, [0], [ANY_TIME_US], [msgspec.json.encode(beat)], [beat])
+def _beat(stream: Stream, beat: Heartbeat, names: dict[Origin, str]) -> Batch:
+    value = msgspec.json.encode(beat)
+    return Batch(beat.origin, stream, names.get(beat.origin), [0], [ANY_TIME_US], [value], [beat])
 
 
 def _step(lane: Lane, name: str, pack: list[Line]) -> None:

@@ -64,6 +64,7 @@ class Producer:
         self.plan = plan or TopicPlan()
         self.delivered = 0
         self._failure: BaseException | None = None
+        self._there: set[str] = set()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap_servers,
             enable_idempotence=True,
@@ -79,7 +80,11 @@ class Producer:
         Raises:
             aiokafka.errors.KafkaConnectionError: no broker answers.
         """
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
         return self
 
     async def __aexit__(
@@ -138,11 +143,11 @@ class Producer:
 
     async def _put(self, topic: str, partition: int, key: bytes, value: bytes, headers: Headers) -> None:
         self._raise_failure()
-        try:
-            delivery = await self._producer.send(topic, value=value, key=key, partition=partition, headers=headers)
-        except UnknownTopicOrPartitionError as error:
-            message = f"there is no topic {topic}; `stream-recon topics create` makes it"
-            raise UnknownTopicOrPartitionError(message) from error
+        if topic not in self._there:
+            self._there = (await self._producer.client.fetch_all_metadata()).topics()
+            if topic not in self._there:
+                raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
+        delivery = await self._producer.send(topic, value=value, key=key, partition=partition, headers=headers)
         delivery.add_done_callback(self._delivered)
 
     def _delivered(self, delivery: asyncio.Future[object]) -> None:

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.commands import environment, run
+
+PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+MAKE = [sys.executable, "-m", "typer", "stream_recon.cli.main", "utils", "docs", "--name", "stream-recon"]
+
+
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    made = subprocess.run(MAKE, capture_output=True, text=True, check=True, env=environment()).stdout
+    assert PAGE.read_text("utf-8").strip() == made.strip(), f"make it anew: {' '.join(MAKE)} --output docs/cli.md"
+
+
+def test_every_command_is_there_and_helps() -> None:
+    helped = run("--help")
+    assert helped.code == 0
+    for command in ("demo", "up", "worker", "publish", "reconcile", "tail", "breaks", "break", "topics", "schema",
+                    "doctor", "bench"):  # fmt: skip
+        assert f" {command} " in helped.out
+        assert run(command, "--help").code == 0
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").out.strip()

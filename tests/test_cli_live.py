@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from stream_recon.domain.topics import TopicPlan
+from tests.commands import PATIENCE_S, Done, command, environment, fill, run, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stream_recon.broker import Broker
+
+GONE = "127.0.0.1:1"
+
+
+class Place:
+    """Topics of our own on the shared broker, with a worker."""
+
+    def __init__(self, servers: str) -> None:
+        self.plan = TopicPlan(prefix=f"cli-{uuid4().hex[:10]}.")
+        self.env = {"KAFKA_BOOTSTRAP_SERVERS": servers, "STREAM_RECON_TOPIC_PREFIX": self.plan.prefix}
+
+    def run(self, *words: object, stdin: str = "") -> Done:
+        """Run a command here."""
+        return run(*words, stdin=stdin, env=self.env)
+
+    def start(self, *words: object, **more: Any) -> subprocess.Popen[str]:
+        """Start a command here."""
+        return subprocess.Popen(command(*words), env=environment(self.env), text=True, **more)
+
+    def breaks(self, account: str, number: int) -> list[dict[str, Any]]:
+        """What `breaks` says of an account, once there are so many."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            done = self.run("breaks", "--account", account, "--output", "json")
+            if len(done.json["breaks"]) >= number:
+                assert done.code == 1
+                return list(done.json["breaks"])
+        raise AssertionError(f"{number} breaks of {account} were not found: {done}")
+
+
+@pytest.fixture(scope="module")
+def place(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    here = Place(broker.bootstrap_servers)
+    assert here.run("topics", "verify").code == 3
+    assert len(here.run("topics", "create", "--output", "json").json["made"]) == 15
+    assert here.run("topics", "create", "--output", "json").json["made"] == []
+    assert here.run("topics", "verify").code == 0
+    log = tmp_path_factory.mktemp("worker") / "log"
+    with log.open("w") as out:
+        worker = here.start("worker", "--http-port", 0, "--group", here.plan.prefix, stdout=out, stderr=out)
+    yield here
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE_S) == 0, log.read_text()[-3000:]
+
+
+def now_fill(origin: str, number: int, account: str, **fields: object) -> dict[str, object]:
+    """A fill of ten seconds ago."""
+    ts_us = time.time_ns() // 1000 - 10_000_000
+    return fill(origin, number, account_id=account, ts_us=ts_us + number, **fields)
+
+
+def test_what_is_published_is_compared_and_can_be_looked_at(place: Place, tmp_path: Path) -> None:
+    ours = [now_fill("internal", n, "alice") for n in range(20) if n != 5]
+    theirs = [now_fill("exchange", n, "alice", **({"price": "60100.25"} if n == 7 else {})) for n in range(20)]
+    files = [write(tmp_path / "ours", ours), write(tmp_path / "theirs", theirs)]
+    done = place.run("publish", *files, "--output", "json")
+    assert (done.code, done.json["sent"], done.json["heartbeats"], done.json["rejected"]) == (0, 39, 8, [])
+
+    found = {alert["kind"]: alert for alert in place.breaks("simex|alice", 2)}
+    assert {kind: alert["trade_id"] for kind, alert in found.items()} == {
+        "missing_internal": "T5",
+        "fill_mismatch": "T7",
+    }
+
+    shown = place.run("break", found["fill_mismatch"]["alert_id"][:12])
+    assert shown.code == 0
+    assert "≠  price" in shown.out
+    assert "60000.25" in shown.out
+    assert "60100.25" in shown.out
+    assert f"{place.plan.prefix}exchange.fills.v1-" in shown.out
+    assert "OPENED" in shown.out
+    whole = place.run("break", found["fill_mismatch"]["alert_id"], "--output", "json").json
+    assert whole["newest"] == found["fill_mismatch"]
+    assert [alert["version"] for alert in whole["history"]] == list(range(1, whole["newest"]["version"] + 1))
+
+    table = place.run("breaks", "--kind", "fill_mismatch", "--account", "simex|al*")
+    assert "price differs" in table.out
+    assert "not in our books" not in table.out
+
+
+def test_a_break_that_is_gone_is_listed_only_when_asked_for(place: Place) -> None:
+    late = now_fill("internal", 1, "bob")
+    place.run("publish", "-", stdin="\n".join(json.dumps(now_fill("exchange", n, "bob")) for n in (1, 2)))
+    place.run("publish", "-", stdin=json.dumps(now_fill("internal", 2, "bob")))
+    (missing,) = place.breaks("simex|bob", 1)
+    place.run("publish", "-", stdin=json.dumps(late))
+    deadline = time.monotonic() + PATIENCE_S
+    while place.run("breaks", "--account", "simex|bob").code == 1:
+        assert time.monotonic() < deadline
+    (cleared,) = place.run("breaks", "--account", "simex|bob", "--all", "--output", "json").json["breaks"]
+    assert (cleared["alert_id"], cleared["status"]) == (missing["alert_id"], "CLEARED")
+
+
+def test_tail_shows_each_alert_in_a_line_until_it_is_stopped(place: Place) -> None:
+    events = [now_fill("internal", n, "carol") for n in (1, 2)] + [now_fill("exchange", 2, "carol")]
+    place.run("publish", "-", stdin="\n".join(map(json.dumps, events)))
+    place.breaks("simex|carol", 1)
+    words = ("tail", "--from-start", "--account", "simex|carol")
+    for output in ("json", "table"):
+        tail = place.start(*words, "--output", output, stdout=subprocess.PIPE)
+        assert tail.stdout is not None
+        line = tail.stdout.readline()
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(PATIENCE_S) == 0
+        if output == "json":
+            assert json.loads(line)["trade_id"] == "T1"
+        else:
+            assert "OPENED   critical simex|carol BTC-USD buy T1: internal has this fill" in line
+
+
+def test_lines_that_cannot_be_read_are_not_sent_unless_asked_for(place: Place, tmp_path: Path) -> None:
+    file = write(tmp_path / "events", [now_fill("internal", 1, "dora"), "nonsense", now_fill("exchange", 1, "dora")])
+    done = place.run("publish", file, "--output", "json")
+    assert done.code == 2
+    assert (done.json["sent"], [bad["line"] for bad in done.json["rejected"]]) == (2, [2])
+    assert "line 2: not_json" in place.run("publish", file).err
+
+    assert dead_letters(place) == []
+    done = place.run("publish", file, "--raw", "--output", "json")
+    assert (done.code, done.json["sent"]) == (0, 3)
+    deadline = time.monotonic() + PATIENCE_S
+    while dead_letters(place) != [b"nonsense"]:
+        assert time.monotonic() < deadline
+
+
+def dead_letters(place: Place) -> list[bytes]:
+    async def read() -> list[bytes]:
+        consumer = AIOKafkaConsumer(
+            place.plan.name("dlq"), bootstrap_servers=place.env["KAFKA_BOOTSTRAP_SERVERS"], auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            (tp,) = consumer.assignment()
+            end = (await consumer.end_offsets([tp]))[tp]
+            values = []
+            while await consumer.position(tp) < end:
+                values += [record.value for record in (await consumer.getmany(timeout_ms=200)).get(tp, [])]
+            return values
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+def test_publishing_keeps_to_a_rate(place: Place) -> None:
+    lines = "\n".join(json.dumps(now_fill("internal", n, "erin")) for n in range(20))
+    done = place.run("publish", "-", "--rate", 20, "--no-heartbeats", "--output", "json", stdin=lines)
+    assert (done.json["sent"], done.json["heartbeats"]) == (20, 0)
+    assert done.json["seconds"] >= 0.9  # the least it takes, whatever the machine
+
+
+def test_doctor_finds_nothing_wrong_here(place: Place) -> None:
+    done = place.run("doctor", "--output", "json")
+    checks = {check["what"]: check["state"] for check in done.json["checks"]}
+    assert done.code == 0, done.out
+    assert checks["topics"] == checks["broker"] == checks["reading"] == checks["clock and writing"] == "fine"
+    names = {topic["name"] for topic in place.run("topics", "plan", "--output", "json").json}
+    assert names == {topic.name for topic in place.plan.topics()}
+
+
+def test_doctor_says_what_is_wrong_and_what_mends_it(broker: Broker) -> None:
+    done = run("doctor", "--bootstrap", GONE)
+    assert done.code == 3
+    assert f"nothing listens on {GONE}" in done.out
+    assert "to mend it: start it" in done.out
+    done = run("doctor", "--bootstrap", broker.bootstrap_servers, "--prefix", "nobody-made.")
+    assert done.code == 3
+    assert "stream-recon topics create" in done.out
+
+
+@pytest.mark.parametrize("words", [("breaks",), ("tail",), ("break", "abc"), ("publish", "-"), ("topics", "create")])
+def test_without_a_broker_commands_end_with_3_and_one_message(words: tuple[str, ...]) -> None:
+    done = run(*words, "--bootstrap", GONE)
+    assert done.code == 3
+    assert "stream-recon doctor" in done.err
+    assert "Traceback" not in done.err
+    assert len(done.err.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize("words", [("breaks",), ("publish", "-")])
+def test_without_topics_commands_say_which_command_makes_them(broker: Broker, words: tuple[str, ...]) -> None:
+    stdin = json.dumps(now_fill("internal", 1, "nobody"))
+    done = run(*words, "--bootstrap", broker.bootstrap_servers, "--prefix", "nobody-made.", stdin=stdin)
+    assert done.code == 3
+    assert "`stream-recon topics create` makes it" in done.err
+
+
+def test_schemas_are_written_to_a_folder(tmp_path: Path) -> None:
+    assert run("schema", "export", tmp_path / "schemas").code == 0
+    assert json.loads((tmp_path / "schemas" / "fill.json").read_text())
+    assert (tmp_path / "schemas" / "asyncapi.json").exists()
+
+
+def test_up_runs_all_there_is_and_takes_it_down_again(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        up = subprocess.Popen(
+            command("up", "--port", 0, "--output", "json"), stdout=subprocess.PIPE, stderr=log, text=True,
+            env=environment({"KAFKA_BOOTSTRAP_SERVERS": os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")}),
+        )  # fmt: skip
+    assert up.stdout is not None
+    line = up.stdout.readline()
+    assert line, (tmp_path / "log").read_text()
+    told = json.loads(line)
+    env = {"KAFKA_BOOTSTRAP_SERVERS": told["bootstrap_servers"]}
+    assert run("topics", "verify", "--prefix", told["prefix"], env=env).code == 0
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(PATIENCE_S) == 0
+    if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        host, port = told["bootstrap_servers"].rsplit(":", 1)
+        with socket.socket() as probe:
+            assert probe.connect_ex((host, int(port))) != 0
+
+
+def test_the_demo_finds_every_fault_and_says_nothing_else(broker: Broker) -> None:
+    done = run("demo", "--seed", 11, "--output", "json", env={"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
+    answer = done.json
+    assert done.code == 0, answer
+    assert len(answer["injected"]) == 13
+    assert answer["detected"] == answer["injected"]
+    assert sum(answer["missed"].values()) == sum(answer["false"].values()) == 0
+    assert answer["events"] > 6_000
+    assert answer["latency_ms"]["p50"] >= 0
+
+
+def test_the_demo_refuses_faults_that_there_are_not(broker: Broker) -> None:
+    done = run("demo", "--faults", "gremlins=3", env={"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers})
+    assert done.code == 2
+    assert "unknown fault 'gremlins'" in done.err

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from stream_recon.domain.discrepancies import Discrepancy
+from stream_recon.domain.schemas import schema_files
+from tests.commands import fill, run, write
+
+DATA = Path(__file__).parent / "data"
+SIDES = ("internal", "exchange")
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> tuple[Path, Path]:
+    """Two files of 200 fills: one lacks number 5, has another price for 7, and repeats 9 with another quantity."""
+    ours = [fill("internal", n) for n in range(200) if n != 5]
+    ours.insert(50, fill("internal", 9, qty="1.6", event_id="internal-9-again"))
+    theirs = [fill("exchange", n, **({"price": "60100.25"} if n == 7 else {})) for n in range(200)]
+    return write(tmp_path / "ours.jsonl", ours), write(tmp_path / "theirs.jsonl", theirs)
+
+
+def found(answer: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(alert["kind"], alert["trade_id"]) for alert in answer["breaks"]}
+
+
+def test_two_files_that_agree_end_with_0(tmp_path: Path) -> None:
+    files = [write(tmp_path / side, [fill(side, n) for n in range(50)]) for side in SIDES]
+    done = run("reconcile", "--internal", files[0], "--exchange", files[1])
+    assert (done.code, done.out.strip()) == (0, "No open breaks.")
+    assert "100 records" in done.err
+
+
+def test_what_does_not_agree_is_found_and_the_exit_code_is_1(books: tuple[Path, Path]) -> None:
+    done = run("reconcile", "--internal", books[0], "--exchange", books[1], "--output", "json")
+    assert done.code == 1
+    assert found(done.json) == {("missing_internal", "T5"), ("fill_mismatch", "T7"), ("duplicate_conflict", "T9")}
+    assert done.json["conditions"] == []
+    summary = done.json["summary"]
+    assert summary["records"] == 400
+    assert summary["kinds"] == {"missing_internal": 1, "fill_mismatch": 1, "duplicate_conflict": 1}
+
+
+def test_breaks_in_json_are_the_records_of_the_breaks_topic(books: tuple[Path, Path]) -> None:
+    done = run("reconcile", "--internal", books[0], "--exchange", books[1], "--output", "json")
+    schema = json.loads(schema_files()["discrepancy.json"])
+    for alert in done.json["breaks"]:
+        jsonschema.validate(alert, schema)
+        assert msgspec.convert(alert, Discrepancy).status == "OPEN"
+
+
+def test_one_file_of_both_sides_in_any_mixture_says_the_same(books: tuple[Path, Path], tmp_path: Path) -> None:
+    logs = [path.read_text().splitlines() for path in books]
+    expected = run("reconcile", "--internal", books[0], "--exchange", books[1], "--output", "json").json["breaks"]
+    rng = random.Random(3)
+    mixed = []
+    while any(logs):
+        log = rng.choice([log for log in logs if log])
+        mixed.append(log.pop(0))
+    from_file = run("reconcile", write(tmp_path / "both", mixed), "--output", "json").json["breaks"]
+    from_stdin = run("reconcile", "-", "--output", "json", stdin="\n".join(mixed)).json["breaks"]
+    facts = [
+        [{k: v for k, v in alert.items() if k != "evidence"} for alert in b] for b in (expected, from_file, from_stdin)
+    ]
+    assert facts[0] == facts[1] == facts[2]
+
+
+def test_evidence_names_file_and_line(books: tuple[Path, Path]) -> None:
+    done = run("reconcile", "--internal", books[0], "--exchange", books[1], "--output", "json")
+    missing = next(alert for alert in done.json["breaks"] if alert["kind"] == "missing_internal")
+    (evidence,) = missing["evidence"]
+    assert (evidence["topic"], evidence["offset"]) == ("theirs.jsonl", 6)
+    assert evidence["record"]["trade_id"] == "T5"
+
+
+def test_people_read_what_is_wrong_where_and_both_values(books: tuple[Path, Path]) -> None:
+    done = run("reconcile", "--internal", books[0], "--exchange", books[1])
+    assert "price differs" in done.out
+    assert "simex|desk-1  BTC-USD buy T7" in done.out
+    assert "internal price 60000.25 | exchange price 60100.25" in done.out
+    assert "internal nothing | exchange 1.5 at 60000.25, fee 0.1 USD" in done.out
+
+
+def test_csv_has_a_row_for_each_break(books: tuple[Path, Path]) -> None:
+    done = run("reconcile", "--internal", books[0], "--exchange", books[1], "--output", "csv", "--quiet")
+    rows = {row["trade_id"]: row for row in csv.DictReader(io.StringIO(done.out))}
+    assert rows.keys() == {"T5", "T7", "T9"}
+    assert (rows["T7"]["fields"], rows["T7"]["internal"], rows["T7"]["exchange"]) == ("price", "60000.25", "60100.25")
+    assert done.err == ""
+
+
+def test_lines_that_cannot_be_read_are_named_and_cost_the_others_nothing(tmp_path: Path) -> None:
+    ours: list[object] = [fill("internal", n) for n in range(30)]
+    ours[10:10] = ["nonsense", "", json.dumps(fill("internal", 100, qty="1e3")), "x" * 200_000]
+    theirs = write(tmp_path / "theirs", [fill("exchange", n) for n in range(30)])
+    done = run("reconcile", "--internal", write(tmp_path / "ours", ours), "--exchange", theirs, "--output", "json")
+    assert done.code == 1
+    assert [(bad["file"], bad["line"]) for bad in done.json["rejected"]] == [("ours", 11), ("ours", 13), ("ours", 14)]
+    assert done.json["breaks"] == []
+    assert {condition["reason"] for condition in done.json["conditions"]} == {"SCHEMA_ERROR"}
+    assert done.json["summary"]["rejected"] == 3
+
+
+def test_a_side_that_never_spoke_is_not_known_rather_than_missing(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours", [fill("internal", n) for n in range(10)])
+    done = run("reconcile", "--internal", ours, "--exchange", write(tmp_path / "theirs", []), "--output", "json")
+    assert (done.code, done.json["breaks"]) == (1, [])
+    assert [condition["reason"] for condition in done.json["conditions"]] == ["NEVER_SENT"]
+
+
+@pytest.mark.parametrize("form", ["toml", "yaml", "json"])
+def test_contracts_say_what_silence_means(tmp_path: Path, form: str) -> None:
+    texts = {
+        "toml": '[[contracts]]\norigin = "exchange"\nsilence = "trust"\n',
+        "yaml": "contracts:\n- {origin: exchange, silence: trust}\n",
+        "json": '[{"origin": "exchange", "silence": "trust"}]',
+    }
+    promises = tmp_path / f"contracts.{form}"
+    promises.write_text(texts[form])
+    ours = write(tmp_path / "ours", [fill("internal", n) for n in range(10)])
+    theirs = write(tmp_path / "theirs", [])
+    done = run("reconcile", "--internal", ours, "--exchange", theirs, "--contracts", promises, "--output", "json")
+    assert done.json["summary"]["kinds"] == {"missing_exchange": 10}
+
+
+@pytest.mark.parametrize("recording", ["hyperliquid", "binance_usdm"])
+def test_real_recordings_agree_under_a_contract_that_says_what_they_lack(tmp_path: Path, recording: str) -> None:
+    promises = write(tmp_path / "contracts.json", [[{"origin": "exchange", "fills": "absent", "orders": "absent"}]])
+    events = DATA / recording / "events.jsonl"
+    done = run(
+        "reconcile", events, "--contracts", promises, "--instruments", DATA / "instruments.json", "--output", "json"
+    )
+    assert (done.code, done.json["breaks"], done.json["conditions"], done.json["rejected"]) == (0, [], [], [])
+    assert done.json["summary"]["records"] == len(events.read_text().splitlines())
+
+
+def test_files_may_be_packed(tmp_path: Path) -> None:
+    packed = tmp_path / "both.jsonl.gz"
+    lines = [json.dumps(fill(side, n)) for n in range(20) for side in SIDES]
+    packed.write_bytes(gzip.compress("\n".join(lines).encode()))
+    assert run("reconcile", packed).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "give either one FILE"),
+        (["nowhere.jsonl"], "nowhere.jsonl: No such file"),
+        (["--internal", "-", "--exchange", "-"], "standard input cannot be both sides"),
+        (["-", "--contracts", "bad.toml"], "not valid toml"),
+        (["-", "--contracts", "unknown.json"], "promises"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.toml").write_text("= nothing")
+    (tmp_path / "unknown.json").write_text('[{"origin": "exchange", "promises": "much"}]')
+    done = run("reconcile", *words, env={"PYTHONPATH": str(Path(__file__).parents[1])})
+    assert done.code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
