@@ -101,7 +101,7 @@ class TradeBook:
             return
         known = self.matched.get(key)
         if ts_us < arrived_us - self.horizon_us and (
-            known is not None or key in self.waiting[o] or account.clocks[1 - o].watermark_us >= ts_us + self.horizon_us
+            known is not None or key in self.waiting[o] or account.clocks[1 - o].watermark_us > ts_us + self.horizon_us
         ):
             # It cannot be told from a duplicate of what has been forgotten, even where it has not been yet.
             self._beyond_horizon(account, o)
