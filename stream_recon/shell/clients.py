@@ -9,6 +9,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
+
+    from aiokafka.structs import TopicPartition
 
     from stream_recon.shell.settings import WorkerSettings
 
@@ -58,6 +61,33 @@ def new_reader(settings: WorkerSettings) -> AIOKafkaConsumer:
         bootstrap_servers=settings.bootstrap, enable_auto_commit=False, auto_offset_reset="none",
         max_partition_fetch_bytes=4_194_304, retry_backoff_ms=20,  # it first hears of a topic by being refused
     )  # fmt: skip
+
+
+async def read_spans(
+    settings: WorkerSettings,
+    spans: dict[TopicPartition, tuple[int, int]],
+    handle: Callable[[TopicPartition, Any], None],
+    progress: Any = None,  # noqa: ANN401 - a metric
+) -> None:
+    """Give each record of each span (first offset, end) to `handle`, in order."""
+    spans = {tp: (start, end) for tp, (start, end) in spans.items() if start < end}
+    if not spans:
+        return
+    async with new_reader(settings) as reader:
+        reader.assign(list(spans))
+        for tp, (start, _) in spans.items():
+            reader.seek(tp, start)
+        while spans:
+            for tp, records in (await reader.getmany(*spans, timeout_ms=500, max_records=1000)).items():
+                end = spans[tp][1]
+                for record in records:
+                    if record.offset < end:
+                        handle(tp, record)
+                if progress is not None:
+                    progress.inc(len(records))
+            for tp in list(spans):
+                if await reader.position(tp) >= spans[tp][1]:
+                    del spans[tp]
 
 
 def new_admin(settings: WorkerSettings) -> AIOKafkaAdminClient:

@@ -178,9 +178,6 @@ class App(faust.App):  # type: ignore[misc]
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
-    def _new_producer_transport(self) -> Transport:
-        return Transport(self.conf.broker_producer, self)
-
     def _crash(self, reason: BaseException) -> None:
         if not self.leaving:
             end_process("Faust crashed", reason)

@@ -23,7 +23,7 @@ from stream_recon.core.lane import Batch
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.shell import metrics
-from stream_recon.shell.publishing import TRIGGER_HEADER, Held, Unfinished, follow
+from stream_recon.shell.publishing import TRIGGER_HEADER, Held, Unfinished
 from stream_recon.shell.restoring import pointer_metadata
 from stream_recon.shell.settings import RefusedError
 from stream_recon.shell.state_log import SNAPSHOT_ENTRIES, Entry, Output, SnapshotPart, encode
@@ -197,8 +197,8 @@ class Keeper:
                 break
             part, number = following, number + 1
             await asyncio.sleep(0)
-        previous, start = held.pointer, held.tail + 1
-        await follow(held, sent)
+        await self._publisher.follow(held, sent)
+        previous, start = held.pointer, sent[0].result().offset
         held.pointer, held.snapshot_bytes, held.written_bytes = start, held.written_bytes - before, 0
         metrics.SNAPSHOTS.inc()
         _log.info("snapshot", partition=held.partition, offset=start, parts=number, bytes=held.snapshot_bytes)

@@ -12,8 +12,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aiokafka.structs import TopicPartition
+
 from stream_recon.shell import metrics
+from stream_recon.shell.clients import read_spans
 from stream_recon.shell.settings import FencedError
+from stream_recon.shell.state_log import is_claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from stream_recon.core.lane import Lane
-    from stream_recon.domain.topics import TopicPlan
+    from stream_recon.shell.settings import WorkerSettings
     from stream_recon.shell.state_log import Output, Position
 
 IN_FLIGHT = 4
@@ -64,8 +68,10 @@ class Unfinished:
 class Publisher:
     """Sends what follows from each pack and acknowledges it, in order."""
 
-    def __init__(self, producer: AIOKafkaProducer, plan: TopicPlan) -> None:
+    def __init__(self, settings: WorkerSettings, producer: AIOKafkaProducer) -> None:
+        plan = settings.plan
         self.producer = producer
+        self._settings = settings
         self._alerts, self._breaks, self._dlq = plan.name("alerts"), plan.name("breaks"), plan.name("dlq")
         self._state = plan.name("state")
         self._queue: asyncio.Queue[Unfinished] = asyncio.Queue(IN_FLIGHT)
@@ -97,7 +103,7 @@ class Publisher:
         while True:
             unfinished = await self._queue.get()
             held = unfinished.held
-            await follow(held, unfinished.sent)
+            await self.follow(held, unfinished.sent)
             if unfinished.outputs:
                 await self.publish(held, held.tail, enumerate(unfinished.outputs))
                 self._measure(unfinished.outputs)
@@ -134,6 +140,33 @@ class Publisher:
                 if name == TRIGGER_HEADER:
                     metrics.LATENCY.observe(max(0, now_us - int(value)) / 1e6)
 
+    async def follow(self, held: Held, sent: Iterable[asyncio.Future[Any]]) -> None:
+        """Wait for deliveries of state, and see that nobody has claimed the partition since.
+
+        Raises:
+            FencedError: somebody has.
+        """
+        for delivery in sent:
+            offset = (await delivery).offset
+            if offset != held.tail + 1:
+                await self._look_between(held, offset)
+            held.tail = offset
+
+    async def _look_between(self, held: Held, offset: int) -> None:
+        """Somebody else has written: a new owner, or an earlier one that does not know yet that it is none."""
+        claimed: list[int] = []
+
+        def note(_: TopicPartition, record: Any) -> None:  # noqa: ANN401 - untyped
+            if is_claim(record.headers):
+                claimed.append(record.offset)
+
+        log = TopicPartition(self._state, held.partition)
+        await read_spans(self._settings, {log: (held.tail + 1, offset)}, note)
+        if claimed:
+            raise FencedError(
+                f"partition {held.partition}: another worker took it over at offset {claimed[0]} of {self._state}"
+            )
+
     async def _send(self, topic: str, partition: int, records: list[Any]) -> list[asyncio.Future[Any]]:
         sent = []
         at = 0
@@ -146,22 +179,6 @@ class Publisher:
                 at += 1
             sent.append(await self.producer.send_batch(batch, topic, partition=partition))
         return sent
-
-
-async def follow(held: Held, sent: Iterable[asyncio.Future[Any]]) -> None:
-    """Wait for deliveries of state, and see that nobody else has written to it.
-
-    Raises:
-        FencedError: somebody has.
-    """
-    for delivery in sent:
-        offset = (await delivery).offset
-        if offset != held.tail + 1:
-            raise FencedError(
-                f"partition {held.partition}: state written at offset {offset} instead of {held.tail + 1}: "
-                "another worker has taken this partition over"
-            )
-        held.tail = offset
 
 
 def output_id(partition: int, offset: int, number: int) -> bytes:

@@ -7,19 +7,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 from aiokafka.structs import TopicPartition
 
 from stream_recon.core.lane import Lane
 from stream_recon.core.memory import Changes
 from stream_recon.domain.events import ORIGINS
 from stream_recon.shell import metrics
-from stream_recon.shell.clients import new_reader
+from stream_recon.shell.clients import read_spans
 from stream_recon.shell.publishing import ID_HEADER, Held, output_id
 from stream_recon.shell.settings import RefusedError
 from stream_recon.shell.state_log import Claim, Entry, Fold, Position, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _POINTER = "snapshot@"
+_COORDINATOR_TRIES = 300
+_COORDINATOR_WAIT_S = 0.1
 
 
 def pointer_metadata(pointer: int | None) -> str:
@@ -77,7 +84,7 @@ class Restorer:
         sources = [TopicPartition(topic, p) for p in claims for topic in self._sources]
         logs = [TopicPartition(self._plan.name("state"), p) for p in claims]
         committed, begins, ends = await asyncio.gather(
-            self._admin.list_consumer_group_offsets(self._settings.group_id, partitions=sources),
+            self._committed(sources),
             self._reader.beginning_offsets([*sources, *logs]),
             self._reader.end_offsets(sources),
         )
@@ -86,8 +93,11 @@ class Restorer:
         for log in logs:
             pointers = [_pointer(committed.get(TopicPartition(topic, log.partition))) for topic in self._sources]
             spans[log] = (max(begins[log], *pointers), claims[log.partition])
-        await self._read(
-            spans, lambda log, record: folds[log].add(record.offset, record.value, record.headers), metrics.RESTORED
+        await read_spans(
+            self._settings,
+            spans,
+            lambda log, record: folds[log].add(record.offset, record.value, record.headers),
+            metrics.RESTORED,
         )
         for log, fold in folds.items():
             p, (start, _) = log.partition, spans[log]
@@ -111,6 +121,15 @@ class Restorer:
                 "restored", partition=p, epoch=mine.epoch, records=fold.records, ignored=fold.ignored,
                 read_from=start, next={topic: n for topic, n in position.next.items() if n},
             )  # fmt: skip
+
+    async def _committed(self, sources: list[TopicPartition]) -> dict[TopicPartition, Any]:
+        """What the group has committed, once its coordinator is there: it may be just starting, or moving."""
+        for _ in range(_COORDINATOR_TRIES):
+            try:
+                return dict(await self._admin.list_consumer_group_offsets(self._settings.group_id, partitions=sources))
+            except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+                await asyncio.sleep(_COORDINATOR_WAIT_S)
+        raise RefusedError(f"the broker has no coordinator for group {self._settings.group_id}")
 
     def _new_lane(self, partition: int) -> Lane:
         lane = Lane(partition, self._settings.contracts)
@@ -169,7 +188,9 @@ class Restorer:
                 published.update(value for name, value in record.headers if name == ID_HEADER)
 
             marks = {alerts: mine.position.alerts_next, dlq: mine.position.dlq_next}
-            await self._read({tp: (max(begins[tp], mark), ends[tp]) for tp, mark in marks.items()}, note)
+            await read_spans(
+                self._settings, {tp: (max(begins[tp], mark), ends[tp]) for tp, mark in marks.items()}, note
+            )
             for entry in fold.unpublished:
                 rest = [
                     (number, output)
@@ -180,32 +201,6 @@ class Restorer:
                     _log.info("publishing what was left", partition=mine.partition, records=len(rest))
                     await self._publisher.publish(mine, entry.offset, rest)
         mine.position.delivered = mine.tail
-
-    async def _read(
-        self,
-        spans: dict[TopicPartition, tuple[int, int]],
-        handle: Callable[[TopicPartition, Any], None],
-        progress: Any = None,  # noqa: ANN401 - a metric
-    ) -> None:
-        """Give each record of each span (first offset, end) to `handle`, in order."""
-        spans = {tp: (start, end) for tp, (start, end) in spans.items() if start < end}
-        if not spans:
-            return
-        async with new_reader(self._settings) as reader:
-            reader.assign(list(spans))
-            for tp, (start, _) in spans.items():
-                reader.seek(tp, start)
-            while spans:
-                for tp, records in (await reader.getmany(*spans, timeout_ms=500, max_records=1000)).items():
-                    end = spans[tp][1]
-                    for record in records:
-                        if record.offset < end:
-                            handle(tp, record)
-                    if progress is not None:
-                        progress.inc(len(records))
-                for tp in list(spans):
-                    if await reader.position(tp) >= spans[tp][1]:
-                        del spans[tp]
 
 
 def _pointer(committed: Any) -> int:  # noqa: ANN401 - untyped

@@ -2,8 +2,8 @@
 
 Its owner alone writes it. An owner begins with a `Claim`, whose offset is its epoch; then come an `Entry` for each pack
 and now and then a snapshot (`SnapshotPart`). `Fold` reads all that back. Who has lost the partition without knowing it
-still writes under its old epoch, after the claim of the next owner: the fold skips that, and the writer finds out,
-since the offset that its record gets does not follow the one before.
+still writes under its old epoch, after the claim of the next owner: the fold skips that, and the writer finds out:
+where the offset that its record gets does not follow the one before, it looks for a claim between.
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ def encode(record: Record, epoch: int) -> list[tuple[bytes, list[Header]]]:
     ]
 
 
+def is_claim(headers: list[Header]) -> bool:
+    """Whether a message with these headers is a claim."""
+    return ("kind", b"Claim") in headers
+
+
 class Unpublished(Struct):
     """An entry whose outputs may not have been published, and where it lies."""
 
@@ -110,6 +115,7 @@ class Fold:
         """Messages of owners that had lost the partition."""
         self._epoch: int | None = None
         self._parts: list[bytes] = []
+        self._first = 0
         self._building: tuple[int, Lane] | None = None
 
     def add(self, offset: int, value: bytes, headers: list[Header]) -> None:
@@ -134,10 +140,10 @@ class Fold:
             self.ignored += 1
             return
         if number == 1:
-            self._parts = []
+            self._parts, self._first = [], offset
         self._parts.append(value)
         if number == of and len(self._parts) == of:
-            self._apply(offset, offset - of + 1, _DECODER.decode(b"".join(self._parts)))
+            self._apply(offset, self._first, _DECODER.decode(b"".join(self._parts)))
             self._parts = []
 
     def _apply(self, offset: int, first: int, record: Record) -> None:

@@ -67,7 +67,7 @@ async def _run(settings: WorkerSettings) -> NoReturn:
         reader, admin = new_reader(settings), new_admin(settings)
         await asyncio.gather(reader.start(), admin.start(), _verify(settings))
         host = _host(settings)
-        publisher = Publisher(await host.start_producer(), settings.plan)
+        publisher = Publisher(settings, await host.start_producer())
         owner = f"{socket.gethostname()}-{os.getpid()}"
         keeper = Keeper(settings, publisher, Restorer(settings, publisher, reader, admin, owner), reader, admin)
         _serve(settings, keeper)
