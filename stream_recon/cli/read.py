@@ -43,7 +43,7 @@ def tail(
     """Show alerts as they happen, one a line, until Ctrl-C."""
     from stream_recon.cli.answer import print_json
     from stream_recon.cli.options import plan_of
-    from stream_recon.cli.render import line
+    from stream_recon.cli.render import show
     from stream_recon.consume import read
 
     topic = plan_of(prefix, 1).name("alerts")
@@ -56,7 +56,7 @@ def tail(
             if output is Format.json:
                 print_json(received.alert)
             else:
-                out.print(line(received.alert, received.time_us))
+                show(out, received.alert, received.time_us)
 
     say(f"Alerts of {topic}; Ctrl-C ends.", quiet=quiet or output is Format.json)
     try:

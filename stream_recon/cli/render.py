@@ -14,6 +14,8 @@ from stream_recon.domain.lifecycle import STANDING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rich.console import Console
+
     from stream_recon.domain.discrepancies import Alert, Evidence
 
 SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
@@ -90,16 +92,28 @@ def about(alert: Alert) -> str:
     return " ".join(filter(None, [alert.instrument, alert.side, alert.trade_id]))
 
 
-def line(alert: Alert, time_us: int) -> Text:
-    """One transition in one line that can be read without knowing the program."""
-    text = Text(f"{clock(time_us)} ", "dim")
-    text.append(f"{alert.transition:<8} ", TRANSITION_STYLE[alert.transition])
-    text.append(f"{alert.severity:<8} ", SEVERITY_STYLE[alert.severity])
+def show(out: Console, alert: Alert, time_us: int, *, indent: int = 0) -> None:
+    """Print one transition so that it can be read without knowing the program: one line, or what a terminal needs."""
+    head = Text(" " * indent).append(f"{clock(time_us)} ", "dim")
+    head.append(f"{alert.transition:<8} ", TRANSITION_STYLE[alert.transition])
+    head.append(f"{alert.severity:<8} ", SEVERITY_STYLE[alert.severity])
+    if out.is_terminal:
+        grid = Table.grid()
+        grid.add_column(no_wrap=True)
+        grid.add_column()
+        grid.add_row(head, _statement(alert))
+        out.print(grid, soft_wrap=False)
+    else:
+        out.print(head.append_text(_statement(alert)))
+
+
+def _statement(alert: Alert) -> Text:
+    """What it is about, what is wrong, and the values."""
     before = "" if alert.status in STANDING else "no longer so: "
     if isinstance(alert, FeedCondition):
-        return text.append(f"{about(alert)}: {before}{alert.cause}")
-    text.append(f"{short_account(alert.account)} {about(alert)}: {before}")
-    text.append(alert.cause).append(" [", "dim").append_text(_values(alert)).append("]", "dim")
+        return Text(f"{about(alert)}: {before}{alert.cause}")
+    text = Text(f"{short_account(alert.account)} {about(alert)}: {before}{alert.cause}")
+    text.append(" [", "dim").append_text(_values(alert)).append("]", "dim")
     if alert.late:
         text.append(" (a record came late)", "yellow")
     return text

@@ -1,4 +1,4 @@
-"""What the demo shows: alerts as they come, the scorecard, an example of each fault, and what to try next."""
+"""What the demo shows: alerts as they come, an example of each fault, the scorecard, and what to try next."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Terminal(Silent):
 
     def say(self, text: str) -> None:
         """A line."""
-        self._out.print(text, markup=False)
+        self._out.print(text, markup=False, soft_wrap=False)
 
     def sent(self, number: int, of: int) -> None:
         """The progress bar."""
@@ -78,16 +78,16 @@ class Terminal(Silent):
 
     def alert(self, received: Received) -> None:
         """A line."""
-        from stream_recon.cli.render import line
+        from stream_recon.cli.render import show
 
         self._alerts += 1
-        self._out.print(line(received.alert, received.time_us))
+        show(self._out, received.alert, received.time_us)
 
     def done(self, report: Report) -> None:
-        """The scorecard, an example of each fault, and what to try next."""
+        """An example of each fault, the scorecard, and what to try next."""
         self._progress.stop()
-        super().done(report)
         _examples(report, self._out)
+        super().done(report)
         _next_steps(report, self._out, keep=self._keep)
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ def _examples(report: Report, out: Console) -> None:
     from rich.text import Text
 
     from stream_recon.cli.play import explaining
-    from stream_recon.cli.render import line
+    from stream_recon.cli.render import show
 
     out.print("\nOne of each", style="bold")
     seen = set()
@@ -159,7 +159,7 @@ def _examples(report: Report, out: Console) -> None:
         )
         said = explaining(injected, report.alerts)
         for received in _first_of_each(said):
-            out.print(Text("  ").append_text(line(received.alert, received.time_us)))
+            show(out, received.alert, received.time_us, indent=2)
         if not said:
             out.print("  nothing was said, as it should be" if not injected.expects else "  nothing was said")
 
