@@ -105,7 +105,7 @@ def test_a_snapshot_replaces_what_was_before_it_once_it_is_whole() -> None:
 
 def test_a_snapshot_is_found_where_it_starts_whoever_writes_between() -> None:
     large = SnapshotPart(
-        number=1, last=True, position=Position({}, -1, 0, 0), changes=Changes(forgotten=["x" * 2_000_000])
+        number=1, last=True, position=Position({}, -1, 0, 0), changes=Changes(dropped=["x" * 2_000_000])
     )
     fold = folded([(Claim("a"), 0), (Claim("b"), 0)])
     log = [*encode(large, 1), *encode(entry(9), 0)]

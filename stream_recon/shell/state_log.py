@@ -143,7 +143,11 @@ class Fold:
             self._parts, self._first = [], offset
         self._parts.append(value)
         if number == of and len(self._parts) == of:
-            self._apply(offset, self._first, _DECODER.decode(b"".join(self._parts)))
+            try:
+                record = _DECODER.decode(b"".join(self._parts))
+            except msgspec.DecodeError as error:
+                raise ValueError(f"the state up to offset {offset} was written by another version: {error}") from error
+            self._apply(offset, self._first, record)
             self._parts = []
 
     def _apply(self, offset: int, first: int, record: Record) -> None:

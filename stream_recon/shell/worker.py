@@ -115,9 +115,14 @@ def _serve(settings: WorkerSettings, keeper: Keeper) -> None:
     stall_s = settings.stall_timeout_s
     watch(lambda: keeper.progress_at, stall_s=stall_s, sleep_s=settings.session_timeout_s)
     if settings.http_port is not None:
-        port = metrics.serve(
-            settings.http_port, lambda: time.monotonic() - keeper.progress_at < stall_s, lambda: keeper.ready
-        )
+        try:
+            port = metrics.serve(
+                settings.http_port, lambda: time.monotonic() - keeper.progress_at < stall_s, lambda: keeper.ready
+            )
+        except OSError as error:
+            raise RefusedError(
+                f"port {settings.http_port} cannot be listened on ({error}); choose another one for /metrics, or 0"
+            ) from error
         _log.info("serving", url=f"http://127.0.0.1:{port}/metrics")
 
 
