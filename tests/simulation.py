@@ -324,8 +324,8 @@ def check(kafka: Kafka, worker: Worker) -> Truth:
     # Of a pending key no more is known than what was possible; and what a zombie read in another order than its
     # successor, it may leave open, for it dies with that.
     unsure = {finding for finding in everything if finding[1:] in expected.pending}
-    if not one.settled:
-        unsure |= expected.maybe
+    if not one.settled:  # nor of what is amended, where the next watermark may open again what was cleared
+        unsure |= expected.maybe | {finding for finding in everything if finding[3].startswith("a")}
     elif kafka.zombies:
         unsure |= everything - expected.open
     assert opened - unsure == expected.open - unsure, "open (left: published, right: true)"
