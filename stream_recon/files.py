@@ -33,6 +33,8 @@ PACK_LINES = 1000
 ANY_TIME_US = 1 << 62
 """Kafka's time of a line: no event is ahead of it."""
 _LONGEST = 65_536
+_NO_NEWS = (Rejected, Heartbeat)
+"""What says nothing of an account, as far as time is concerned."""
 _STREAM_OF_TYPE = {kind.__struct_config__.tag: stream for kind, stream in STREAM_OF.items()}
 
 
@@ -129,7 +131,7 @@ class Reader:
                 for (number, value), event in zip(
                     numbered, decode_pack(values, None, times_us, origin, stream), strict=True
                 ):
-                    if not isinstance(event, Rejected | Heartbeat) and event.ts_us > self.newest_us:
+                    if not isinstance(event, _NO_NEWS) and event.ts_us > self.newest_us:
                         self.newest_us = event.ts_us
                     pack.append(Line(number, value, origin, stream, event))
             yield pack
@@ -157,29 +159,28 @@ class Heard:
 
     def __init__(self, contracts: Contracts) -> None:
         self._contracts = contracts
-        self._streams: dict[tuple[Origin, str], set[Stream]] = {}
-        self._accounts: set[tuple[Origin, str, str, str | None]] = set()
+        self._streams: dict[tuple[Origin, str, str], set[Stream]] = {}
+        """By origin, source and venue."""
+        self._spoken: set[tuple[Origin, str, str, str | None, Stream]] = set()
         self._grace_us = 0
         self.newest_us = -1
 
     def add(self, line: Line) -> None:
         """Take note of one line."""
         event = line.event
-        if isinstance(event, Rejected | Heartbeat):
+        if isinstance(event, _NO_NEWS):
             return
-        self.newest_us = max(self.newest_us, event.ts_us)
-        spoken = (event.origin, event.venue, event.account_id, event.source)
-        if spoken not in self._accounts:
-            self._accounts.add(spoken)
-            source = event.source or default_source(event.origin, event.venue)
-            self._streams.setdefault((event.origin, source), set()).update(
-                _promised(self._contracts.of(event.origin, event.venue, event.account_id))
-            )
-            for origin in ORIGINS:
-                grace_us = self._contracts.of(origin, event.venue, event.account_id).grace_us
-                self._grace_us = max(self._grace_us, grace_us)
+        if event.ts_us > self.newest_us:  # noqa: PLR1730 - for every line; max() takes twice as long
+            self.newest_us = event.ts_us
+        spoken = (event.origin, event.venue, event.account_id, event.source, line.stream)
+        if spoken in self._spoken:
+            return
+        self._spoken.add(spoken)
         source = event.source or default_source(event.origin, event.venue)
-        self._streams[event.origin, source].add(line.stream)
+        contracts = {origin: self._contracts.of(origin, event.venue, event.account_id) for origin in ORIGINS}
+        streams = self._streams.setdefault((event.origin, source, event.venue), set())
+        streams |= {line.stream, *_promised(contracts[event.origin])}
+        self._grace_us = max(self._grace_us, *(contract.grace_us for contract in contracts.values()))
 
     @property
     def through_us(self) -> int:
@@ -189,8 +190,8 @@ class Heard:
     def closing(self) -> list[tuple[Stream, Heartbeat]]:
         """The heartbeats that end the files: each source for each stream it spoke of or has promised."""
         return [
-            (stream, Heartbeat(origin=origin, source=source, through_us=self.through_us))
-            for (origin, source), streams in sorted(self._streams.items())
+            (stream, Heartbeat(origin=origin, source=source, venue=venue, through_us=self.through_us))
+            for (origin, source, venue), streams in sorted(self._streams.items())
             for stream in sorted(streams)
         ]
 

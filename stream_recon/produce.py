@@ -2,7 +2,7 @@
 
     async with Producer("localhost:9092") as producer:
         await producer.send(Fill(origin="exchange", venue="binance", ...))
-        await producer.heartbeat("exchange", "binance-gateway-1", "fills", through_us=now_us)
+        await producer.heartbeat("exchange", "gateway-1", "fills", through_us=now_us, venue="binance")
 
 The key of an event is its account and the partitioner is the Java client's, so all topics agree on where an account is.
 What was sent is known to be delivered only after `flush`, or at the end of the block.
@@ -123,9 +123,14 @@ class Producer:
             headers or [],
         )
 
-    async def heartbeat(self, origin: Origin, source: str, stream: Stream, through_us: int) -> None:
-        """Say on every partition that `source` has delivered everything of `stream` up to `through_us`."""
-        event = Heartbeat(origin=origin, source=source, through_us=through_us)
+    async def heartbeat(
+        self, origin: Origin, source: str, stream: Stream, through_us: int, venue: str | None = None
+    ) -> None:
+        """Say on every partition that `source` has delivered everything of `stream` up to `through_us`.
+
+        `venue`: for which it speaks; needed unless its name is the default one, `origin|venue`.
+        """
+        event = Heartbeat(origin=origin, source=source, venue=venue, through_us=through_us)
         value = _encode(event)
         for partition in range(self.plan.partitions):
             await self._put(

@@ -165,6 +165,16 @@ def dead_letters(place: Place) -> list[bytes]:
     return asyncio.run(read())
 
 
+def test_a_source_vouches_also_where_it_has_no_account(place: Place) -> None:
+    events = [
+        *(now_fill("internal", n, f"desk-{n}", venue="namedex", source="books") for n in range(12)),
+        now_fill("exchange", 0, "desk-0", venue="namedex", source="gateway"),
+    ]
+    done = place.run("publish", "-", "--output", "json", stdin="\n".join(map(json.dumps, events)))
+    assert done.code == 0
+    assert {alert["trade_id"] for alert in place.breaks("namedex|*", 11)} == {f"T{n}" for n in range(1, 12)}
+
+
 def test_publishing_keeps_to_a_rate(place: Place) -> None:
     lines = "\n".join(json.dumps(now_fill("internal", n, "erin")) for n in range(20))
     done = place.run("publish", "-", "--rate", 20, "--no-heartbeats", "--output", "json", stdin=lines)

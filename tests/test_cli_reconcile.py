@@ -110,6 +110,13 @@ def test_lines_that_cannot_be_read_are_named_and_cost_the_others_nothing(tmp_pat
     assert done.json["summary"]["rejected"] == 3
 
 
+def test_sources_with_names_of_their_own_vouch_for_their_venue(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours", [fill("internal", n, source="books") for n in range(12)])
+    theirs = write(tmp_path / "theirs", [fill("exchange", 0, source="gateway")])
+    done = run("reconcile", "--internal", ours, "--exchange", theirs, "--output", "json")
+    assert done.json["summary"]["kinds"] == {"missing_exchange": 11}
+
+
 def test_a_side_that_never_spoke_is_not_known_rather_than_missing(tmp_path: Path) -> None:
     ours = write(tmp_path / "ours", [fill("internal", n) for n in range(10)])
     done = run("reconcile", "--internal", ours, "--exchange", write(tmp_path / "theirs", []), "--output", "json")

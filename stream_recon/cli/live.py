@@ -56,6 +56,10 @@ def worker(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on where the log was cut off above what was read.")
     ] = False,
+    session_timeout: Annotated[
+        float,
+        typer.Option(envvar="STREAM_RECON_SESSION_TIMEOUT_S", min=6, help="Seconds of silence, and others take over."),
+    ] = 10,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Run one worker, until it is told to stop; as many as there are partitions may run.
@@ -76,6 +80,8 @@ def worker(
         contracts=load_contracts(contracts),
         host=host.value,
         http_port=http_port,
+        session_timeout_s=session_timeout,
+        heartbeat_s=session_timeout * 0.3,
         accept_loss=accept_loss,
     )
     try:

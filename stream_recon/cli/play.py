@@ -200,7 +200,7 @@ async def _replay(
                 await asyncio.sleep(ahead_s)
             assert not isinstance(event, Rejected)
             if isinstance(event, Heartbeat):
-                await producer.heartbeat(step.origin, event.source, step.stream, event.through_us)
+                await producer.heartbeat(step.origin, event.source, step.stream, event.through_us, event.venue)
             else:
                 await producer.send(event, value, step.stream)
     screen.sent(len(steps), len(steps))

@@ -132,7 +132,7 @@ async def _publish(job: _Job, bootstrap: str, prefix: str, partitions: int, *, s
         if job.heartbeats and heard.newest_us >= 0:
             await _until(heard.through_us, quiet=not show)
             for stream, beat in heard.closing():
-                await producer.heartbeat(beat.origin, beat.source, stream, beat.through_us)
+                await producer.heartbeat(beat.origin, beat.source, stream, beat.through_us, beat.venue)
                 beats += partitions
     return _Sent(lines, sent, beats, rejected, round(time.monotonic() - started, 3))
 
@@ -158,7 +158,7 @@ class _Sender:
                 self.sent += 1
             return event
         if isinstance(event, Heartbeat):
-            await self._producer.heartbeat(event.origin, event.source, line.stream, event.through_us)
+            await self._producer.heartbeat(event.origin, event.source, line.stream, event.through_us, event.venue)
         else:
             self._account = account_of(event.venue, event.account_id)
             await self._producer.send(event, line.value, line.stream)
