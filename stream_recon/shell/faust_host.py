@@ -9,6 +9,7 @@ forgets some errors; any that reaches one of these hooks ends the process.
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -254,7 +255,7 @@ class FaustHost:
             settings.group_id,
             broker=";".join(f"kafka://{server}" for server in settings.bootstrap.split(",")),
             store="memory://",
-            datadir=tempfile.mkdtemp(prefix="stream-recon-"),
+            datadir=str(Path(tempfile.gettempdir()) / "stream-recon"),  # for tables, of which there are none
             web_enabled=False,
             topic_allow_declare=False,
             topic_disable_leader=True,
