@@ -1,0 +1,274 @@
+"""The oracle of identities 3 (position) and 4 (balance): what snapshots say against movements, and each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.oracles.book import OTHER, Break, Unknown
+from tests.oracles.ledger import OF_TRADES, first_of_each
+from tests.oracles.movements import (
+    ZERO,
+    Axis,
+    Event,
+    Key,
+    Run,
+    Sight,
+    Snapshot,
+    kind_of,
+    moves_balance,
+    moves_position,
+    residual,
+    rounding,
+    runs,
+    untold,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream_recon.domain.events import Origin
+    from tests.oracles.book import Book
+
+AMOUNT = {"position": "qty", "balance": "total"}
+
+
+class Sources(NamedTuple):
+    """Whose fills and whose ledger a comparison rests on; None: it needs none, or nobody sends them."""
+
+    fills: Origin | None
+    ledger: Origin | None
+
+
+class Doubt(NamedTuple):
+    """Why movements of that time may not be all."""
+
+    reason: str
+    from_us: int
+    to_us: int
+    keys: frozenset[Key] | None = None
+    """None: any."""
+
+
+ALWAYS = 2**62
+
+
+def judge_states(book: Book, kind: str) -> None:
+    """What each origin's snapshots say against movements, and against each other."""
+    judged: dict[tuple[Origin, str], dict[Key, list[Run]]] = {}
+    cross = sources_of(book, kind, ("internal", "exchange"))
+    comparisons: list[tuple[Origin, Sources]] = [
+        ("internal", cross),
+        ("exchange", cross),
+        ("exchange", sources_of(book, kind, ("exchange", "internal"))),
+    ]
+    for origin, sources in comparisons:
+        about = "cross" if origin == "exchange" and sources == cross and "internal" in cross else "own"
+        if book.sends(origin, kind) and (origin, about) not in judged:
+            judged[origin, about] = Comparison(book, kind, origin, about, sources).judge()
+    theirs = judged.get(("exchange", "cross"), judged.get(("exchange", "own"), {}))
+    for key, ours in judged.get(("internal", "own"), {}).items():
+        if key in theirs:
+            Comparison(book, kind, "exchange", "equal", cross).judge_equal(key, ours, theirs[key])
+
+
+def judge_parts(book: Book) -> None:
+    """What is free and what is locked are the total, in each balance that says so."""
+    for event in [*book.of("internal", "balance"), *book.of("exchange", "balance")]:
+        if event.get("free") is not None and event.get("locked") is not None:
+            parts, total = Decimal(event["free"]) + Decimal(event["locked"]), Decimal(event["total"])
+            if abs(parts - total) > book.tolerance("total", event["asset"]):
+                at = str(event["ts_us"])
+                fields = (("free+locked", str(parts), str(total)),)
+                book.found.breaks.append(
+                    Break("balance_mismatch", book.name, "parts", (event["asset"],), (at, at), total - parts, fields)
+                )
+
+
+def sources_of(book: Book, kind: str, order: Sequence[Origin]) -> Sources:
+    """The first of these origins that sends what moves this kind of state."""
+    ledger = book.first_that_sends("ledger", order) if kind == "balance" else None
+    covers_all = ledger is not None and book.contract[ledger].ledger_covers == "all"
+    return Sources(None if covers_all else book.first_that_sends("fill", order), ledger)
+
+
+class Comparison:
+    """One origin's snapshots of one kind, held against one choice of movements."""
+
+    def __init__(self, book: Book, kind: str, origin: Origin, about: str, sources: Sources) -> None:
+        self.book, self.kind, self.origin, self.about, self.sources = book, kind, origin, about, sources
+        self.within_us = max(each.order_within_us for each in book.contract.values())
+        self.fills: dict[Key, Axis] = defaultdict(Axis)
+        self.ledger: dict[Key, Axis] = defaultdict(Axis)
+        self.doubts: list[Doubt] = []
+        self.places: dict[Key, int] = {}
+        if sources.fills:
+            self.read_fills(sources.fills)
+        elif kind == "position":
+            self.doubts.append(Doubt("NEVER_SENT", 0, ALWAYS))
+        if sources.ledger:
+            self.read_ledger(sources.ledger)
+        elif kind == "balance":
+            self.doubts.append(Doubt("NEVER_SENT", 0, ALWAYS))
+        for who in sources:
+            if who:
+                self.doubts += [Doubt("SEQ_GAP", *hole) for hole in book.holes[who]]
+
+    def read_fills(self, who: Origin) -> None:
+        """What trades moved, each change at its time."""
+        if self.book.promise(who, "fill") == "partial":
+            self.doubts.append(Doubt("PARTIAL", 0, ALWAYS))
+        for place, change in enumerate(self.book.changes[who]):
+            fill = change.record
+            self.places.setdefault((fill["instrument"], fill["trade_id"], fill["side"]), place)
+            what = kind_of(fill["instrument"], self.book.instruments)
+            reason = untold(fill, what) if self.kind == "balance" else None
+            if reason == "UNMAPPED_INSTRUMENT":
+                self.doubts.append(Doubt(reason, change.ts_us, change.ts_us))
+                continue
+            effect: dict[Key, Decimal] = defaultdict(Decimal)
+            for event, sign in ((change.before, -1), (change.after, 1)):
+                if event:
+                    moves = moves_position if self.kind == "position" else moves_balance
+                    for key, delta in moves(event, what).items():
+                        effect[key] += sign * delta
+            for key, delta in effect.items():
+                self.fills[key].add(place, change.ts_us, delta)
+            if reason:
+                self.doubts.append(Doubt(reason, change.ts_us, change.ts_us, frozenset(effect)))
+
+    def read_ledger(self, who: Origin) -> None:
+        """What the ledger moved; entries of trades only where it covers them."""
+        if self.book.promise(who, "ledger") == "partial":
+            self.doubts.append(Doubt("PARTIAL", 0, ALWAYS))
+        entries = first_of_each(self.book.of(who, "ledger"))
+        for place, entry in enumerate(sorted(entries, key=lambda entry: int(entry["ts_us"]))):
+            if self.book.contract[who].ledger_covers == "all" or entry["reason"] not in OF_TRADES:
+                self.ledger[entry["asset"],].add(place, entry["ts_us"], Decimal(entry["delta"]))
+
+    def judge(self) -> dict[Key, list[Run]]:
+        """Write the verdicts; the runs of each key."""
+        found = {}
+        snapshots = self.snapshots()
+        for key, seen in snapshots.items():
+            sights = []
+            for snapshot in sorted(seen, key=lambda each: (each.ts_us, ALWAYS if each.place is None else each.place)):
+                if self.is_due(snapshot.ts_us):
+                    sights.append(self.sight(key, snapshot))
+                else:
+                    self.unknown("WAITING", key, snapshot.label)
+            found[key] = runs(sights)
+            self.book.found.matched[self.kind] += len(sights) - len(found[key])
+            for before, after in pairwise(found[key]):
+                span = (before.sights[-1].ts_us, after.sights[0].ts_us)
+                self.conclude(key, before, after, span)
+        if self.book.promise(self.origin, self.kind) == "complete":
+            for key in sorted({*self.fills, *self.ledger} - {*snapshots}):
+                self.unknown("LOOKBACK_TRUNCATED", key, None)
+        return found
+
+    def sight(self, key: Key, snapshot: Snapshot) -> Sight:
+        """The drifts that a snapshot may stand for."""
+        fills, ledger = self.fills[key], self.ledger[key]
+        by_fills = (
+            fills.around(snapshot.ts_us, self.within_us) if snapshot.place is None else fills.before(snapshot.place)
+        )
+        by_ledger = ledger.around(snapshot.ts_us, self.within_us)
+        drifts = {snapshot.value - one - two for one in by_fills for two in by_ledger}
+        return Sight(snapshot.label, snapshot.ts_us, drifts, snapshot.tolerance)
+
+    def snapshots(self) -> dict[Key, list[Snapshot]]:
+        """All that can be judged, by key; what was never reported but must be zero included."""
+        seen: dict[Key, dict[tuple[int, int | None], Snapshot]] = defaultdict(dict)
+        for event in self.book.of(self.origin, self.kind):
+            key, value = key_of(event), Decimal(event[AMOUNT[self.kind]])
+            ts_us, place, label = event["ts_us"], None, str(event["ts_us"])
+            anchor = event.get("anchor")
+            if anchor and self.sources.fills:
+                at = self.places.get((anchor["instrument"], anchor["trade_id"], anchor["side"]))
+                if at is None:
+                    self.unknown("ANCHOR_MISSING" if self.is_due(ts_us) else "WAITING", key, anchor["trade_id"])
+                    continue
+                ts_us = self.book.changes[self.sources.fills][at].ts_us
+                place, label = at + (anchor["when"] == "after"), anchor["trade_id"]
+            tolerance = max(
+                self.book.tolerance(AMOUNT[self.kind], key[0]),
+                rounding(value, self.book.contract[self.origin].venue_precision),
+            )
+            seen[key][ts_us, place] = Snapshot(label, ts_us, value, tolerance, place)
+        known = {*self.fills, *self.ledger, *seen}
+        known |= {key_of(event) for event in self.book.of(OTHER[self.origin], self.kind)}
+        for end in self.book.of(self.origin, "snapshot_end"):
+            named = {
+                (each["type"], key_of(each))
+                for kind in AMOUNT
+                for each in self.book.of(self.origin, kind)
+                if each.get("snapshot_id") == end["snapshot_id"]
+            }
+            if len(named) != end["count"]:
+                self.unknown("INCOMPLETE_SNAPSHOT", (), end["snapshot_id"])
+                continue
+            for key in known:
+                if (self.kind, key) not in named:
+                    zero = Snapshot(
+                        str(end["ts_us"]), end["ts_us"], ZERO, self.book.tolerance(AMOUNT[self.kind], key[0]), None
+                    )
+                    seen[key].setdefault((end["ts_us"], None), zero)
+        return {key: list(seen[key].values()) for key in sorted(seen)}
+
+    def judge_equal(self, key: Key, ours: list[Run], theirs: list[Run]) -> None:
+        """Where snapshots of one origin lie between two of the other, both must have the same drift."""
+        all_sights = sorted(
+            (
+                (sight.ts_us, who, run.of(sight), sight)
+                for who, side in enumerate((ours, theirs))
+                for run in side
+                for sight in run.sights
+            ),
+            key=lambda each: each[:2],
+        )
+        gaps, spans = [Sight("opening", 0, {ZERO}, ZERO)], {}
+        for ts_us, who, drifts, sight in all_sights:
+            before = [each for each in all_sights if each[1] != who and each[0] <= ts_us + self.within_us][-1:]
+            after = [each for each in all_sights if each[1] != who and each[0] >= ts_us - self.within_us][:1]
+            if before and after:
+                others = before[0][2] | after[0][2]
+                sign = 1 if who else -1
+                wide = sight.tolerance + max(before[0][3].tolerance, after[0][3].tolerance)
+                gaps.append(Sight(sight.label, ts_us, {sign * (one - two) for one in drifts for two in others}, wide))
+                spans[id(gaps[-1])] = (min(ts_us, before[0][0]), max(ts_us, after[0][0]))
+        found = runs(gaps)
+        self.book.found.matched[self.kind] += len(gaps) - len(found)
+        for one, two in pairwise(found):
+            self.conclude(key, one, two, spans[id(two.sights[0])])
+
+    def conclude(self, key: Key, before: Run, after: Run, span: tuple[int, int]) -> None:
+        """The residual changed: a break, unless movements may be unknown."""
+        interval = (before.sights[-1].label, after.sights[0].label)
+        from_us, to_us = span[0] - self.within_us, span[1] + self.within_us
+        for doubt in self.doubts:
+            if doubt.from_us <= to_us and from_us <= doubt.to_us and (doubt.keys is None or key in doubt.keys):
+                self.unknown(doubt.reason, key, interval[1])
+                return
+        changed = residual(before, after)
+        self.book.found.breaks.append(
+            Break(f"{self.kind}_mismatch", self.book.name, self.about, key, interval, changed)
+        )
+
+    def is_due(self, ts_us: int) -> bool:
+        """Whether all that a snapshot of that time rests on has come."""
+        fills, ledger = self.sources
+        return self.book.passed(ts_us, (self.origin, "balances"), (fills, "fills"), (ledger, "balances"))
+
+    def unknown(self, reason: str, key: Key, label: str | None) -> None:
+        """Say what cannot be known."""
+        self.book.found.unknown.append(Unknown(reason, self.book.name, self.about, key, label))
+
+
+def key_of(event: Event) -> Key:
+    """What a snapshot is about."""
+    if event["type"] == "position":
+        return (event["instrument"], event.get("position_side") or "net")
+    return (event["asset"],)
