@@ -194,6 +194,14 @@ def test_a_record_older_than_the_horizon_is_decided_by_nobody_but_said() -> None
     assert book.said == [("OPENED", "LATE_BEYOND_HORIZON", "internal|venue")]
 
 
+@pytest.mark.parametrize("what", ["correction", "bust"])
+def test_an_amendment_of_what_is_not_known_is_no_verdict_but_is_said(what: str) -> None:
+    book = Book()
+    book.hear(fill("exchange", "0"), fill("internal", "0"), fill("internal", "c", exec=what, ref_trade_id="old"))
+    book.hear(heartbeat("internal", 60), heartbeat("exchange", 60))
+    assert book.said == [("OPENED", "LATE_BEYOND_HORIZON", "internal|venue")]
+
+
 def test_an_open_discrepancy_outlives_the_horizon_and_clears() -> None:
     book = Book()
     book.hear(fill("internal", "1"), heartbeat("exchange", 50_000), heartbeat("internal", 50_000))

@@ -189,12 +189,15 @@ def claims(sides: tuple[tuple[Seen, ...], tuple[Seen, ...]], terms: Terms) -> li
         lacking = 1 - here[0]
         if sides[lacking]:
             found.append(Claim(_missing(lacking), lacking, both_due_us, (0, 1), sides))
-        elif not faces[here[0]].rootless:
+        else:
             found.append(Claim(_missing(lacking), lacking, newest_us + terms.grace_us[lacking], (lacking,), sides))
     elif len(here) == 2 and not any(  # noqa: PLR2004 - both sides
         not differing_fields(a.content, b.content, terms.tolerance) for a in faces[0].live for b in faces[1].live
     ):
         found.append(Claim("fill_mismatch", 0, both_due_us, (0, 1), sides))
+    elif not here and bool(sides[0]) != bool(sides[1]) and (faces[0].rootless or faces[1].rootless):
+        lacking = 1 if sides[0] else 0  # a bust of what is not known, which the other side does not know of
+        found.append(Claim(_missing(lacking), lacking, newest_us + terms.grace_us[lacking], (lacking,), sides))
     return found
 
 

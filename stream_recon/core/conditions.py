@@ -272,7 +272,8 @@ class Conditions:
             Named("LATE_BEYOND_HORIZON", ORIGINS[o], key[1], "fills"),
             account.clocks[o].watermark_us,
             count,
-            f"{count} fills of {key[1]} came too late to be told from duplicates; a full run decides",
+            f"{count} fills of {key[1]} came too late to be told from duplicates, or amend what is not known; "
+            "a full run decides",
         )
 
     # -- publishing ---------------------------------------------------------------------------------------------------

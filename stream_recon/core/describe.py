@@ -43,6 +43,7 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
     venue, account_id = account.split("|", 1)
     fields = _fields(claim, tolerance)
     size = _size(fields)
+    event_us = max(seen.ts_us for records in claim.sides for seen in records)
     return Discrepancy(
         alert_id=trade_alert_id(key, claim.kind, claim.origin),
         version=0,
@@ -57,8 +58,8 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
         instrument=instrument,
         trade_id=trade_id,
         side=side,
-        event_us=max(seen.ts_us for records in claim.sides for seen in records),
-        due_us=max(claim.due_us, 0),
+        event_us=event_us,
+        due_us=claim.due_us if claim.clocks else event_us,
         cause=_cause(claim, fields),
         fields=fields,
         evidence=[

@@ -84,6 +84,7 @@ class Changes(Struct, array_like=True):
     beyond: list[tuple[int, str, int]] = []
     tallies: dict[str, int] = {}
     newest_us: list[tuple[Origin, Stream, int]] = []
+    topics: tuple[str | None, str | None] = (None, None)
 
 
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
@@ -130,6 +131,7 @@ def _common(lane: Lane) -> Changes:
         beyond=[(*key, count) for key, count in conditions.beyond.items()],
         tallies=dict(lane.tallies),
         newest_us=[(*topic, time_us) for topic, time_us in lane.newest_us.items()],
+        topics=(lane.book.topics[0], lane.book.topics[1]),
     )  # fmt: skip
 
 
@@ -169,6 +171,7 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
 def restore(lane: Lane, changes: Changes) -> None:
     """Fold one `Changes` into a lane."""
     book, register = lane.book, lane.register
+    book.topics = [told or known for told, known in zip(changes.topics, book.topics, strict=True)]
     _restore_clocks(lane, changes)
     _restore_removals(lane, changes)
     for waiting in changes.waiting:

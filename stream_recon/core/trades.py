@@ -57,6 +57,7 @@ class TradeBook:
         self.thresholds = rules.thresholds
         self.counts = counts
         self.topics: list[str | None] = [None, None]
+        """Where the fills of each origin come from."""
         self.waiting: tuple[dict[str, Seen], dict[str, Seen]] = ({}, {})
         self.matched: dict[str, str] = {}
         self.cases: dict[str, Case] = {}
@@ -313,7 +314,7 @@ class TradeBook:
         if not account.promised[claim.origin]:
             return False
         present = claim.sides[1 - claim.origin]
-        if all(seen.ts_us < seen.arrived_us - self.horizon_us for seen in present):
+        if fold(present).rootless or all(seen.ts_us < seen.arrived_us - self.horizon_us for seen in present):
             if not case.beyond_horizon:
                 case.beyond_horizon = True
                 self.touched[case.key] = None

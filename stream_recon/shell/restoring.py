@@ -16,7 +16,6 @@ from aiokafka.structs import TopicPartition
 
 from stream_recon.core.lane import Lane
 from stream_recon.core.memory import Changes
-from stream_recon.domain.events import ORIGINS
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import read_spans
 from stream_recon.shell.publishing import ID_HEADER, Held, output_id
@@ -88,7 +87,7 @@ class Restorer:
             self._reader.beginning_offsets([*sources, *logs]),
             self._reader.end_offsets(sources),
         )
-        folds = {log: Fold(partial(self._new_lane, log.partition)) for log in logs}
+        folds = {log: Fold(partial(Lane, log.partition, self._settings.contracts)) for log in logs}
         spans = {}
         for log in logs:
             pointers = [_pointer(committed.get(TopicPartition(topic, log.partition))) for topic in self._sources]
@@ -130,12 +129,6 @@ class Restorer:
             except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
                 await asyncio.sleep(_COORDINATOR_WAIT_S)
         raise RefusedError(f"the broker has no coordinator for group {self._settings.group_id}")
-
-    def _new_lane(self, partition: int) -> Lane:
-        lane = Lane(partition, self._settings.contracts)
-        # Evidence names its topic, also where no record of that topic has been read since the restart.
-        lane.book.topics = [self._plan.source(origin, "fills") for origin in ORIGINS]
-        return lane
 
     async def _settle(self, mine: Held, entry: Entry) -> None:
         for delivery in await self._publisher.write(mine, encode(entry, mine.epoch)):
