@@ -108,6 +108,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         keeper: Keeper = self.app.keeper
         positions = {tp: keeper.position(tp.topic, tp.partition) for tp in self.assignment()}
         await self.seek_wait(positions)
+        self.done |= {tp: offset for tp, offset in positions.items() if offset}  # else it seems to lag until more comes
         return positions
 
     def ack(self, message: ConsumerMessage) -> bool:

@@ -93,7 +93,10 @@ class PlainHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             tps = set(assigned)
             await self._keeper.assigned(tps)
             for tp in tps:
-                self._consumer.seek(tp, self._keeper.position(tp.topic, tp.partition))
+                offset = self._keeper.position(tp.topic, tp.partition)
+                self._consumer.seek(tp, offset)
+                if offset:
+                    self._done[tp] = offset  # else it seems to lag until more comes
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on
             end_process("partitions could not be taken over", error)
 
