@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PACK_LINES = 1000
 ANY_TIME_US = 1 << 62
 """Kafka's time of a line: no event is ahead of it."""
-_LONGEST = 65_536
+_LONGEST = 1_000_000  # bytes: what a broker takes, unless told otherwise
 _NO_NEWS = (Rejected, Heartbeat)
 """What says nothing of an account, as far as time is concerned."""
 _STREAM_OF_TYPE = {kind.__struct_config__.tag: stream for kind, stream in STREAM_OF.items()}
@@ -72,12 +72,16 @@ def open_lines(path: Path | None) -> Iterator[BinaryIO]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines, without their end; of one that is too long only so much that it is refused."""
+    """The lines, without their end; of one that is longer than any record can be only the beginning."""
     rest = b""
     while chunk := file.read1(1 << 18):  # type: ignore[attr-defined]  # what we open is buffered
-        *whole, rest = (rest + chunk).split(b"\n")
-        rest = rest[: _LONGEST + 1]
-        yield from whole
+        first, *others = chunk.split(b"\n")
+        if len(rest) <= _LONGEST:
+            rest += first
+        if others:
+            yield rest
+            yield from others[:-1]
+            rest = others[-1]
     if rest:
         yield rest
 
@@ -140,7 +144,7 @@ class Reader:
         """The origin and the streams of a line; of one that does not say, those of the line before it."""
         try:
             peek = _peek(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return (self._last,)
         origin = self._origin or (peek.origin if _is_origin(peek.origin) else None)
         if origin is None or peek.type not in _STREAM_OF_TYPE:

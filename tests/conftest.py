@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
 from stream_recon.broker import open_broker
 from stream_recon.domain.topics import TopicPlan
+from tests.deployment import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from stream_recon.broker import Broker
 
@@ -34,3 +36,17 @@ def three_brokers() -> Iterator[Broker]:
 def topic_plan() -> TopicPlan:
     """Topics no other test uses; not made yet."""
     return TopicPlan(prefix=f"test-{uuid4().hex[:12]}.")
+
+
+@pytest.fixture
+def deploy(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
+    """Makes deployments under the contracts given, or read from the file given, and ends them."""
+    made: list[Deployment] = []
+
+    def make(contracts: Any) -> Deployment:
+        made.append(Deployment(broker.bootstrap_servers, tmp_path, contracts))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
