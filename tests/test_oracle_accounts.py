@@ -105,13 +105,23 @@ def test_a_snapshot_between_fills_of_one_moment_agrees_with_each_sum_but_no_othe
     burst = [fill("internal", str(n), 10, "1") for n in range(4)]
     for qty in ("0", "1", "2", "3", "4"):
         assert positions(position("exchange", 0, "0"), *burst, position("exchange", 10, qty)) == []
-    assert positions(position("exchange", 0, "0"), *burst, position("exchange", 10, "2.5")) == ["-0.5"]
+    assert positions(position("exchange", 0, "0"), *burst, position("exchange", 10, "2.5")) == ["-1.5"]
 
 
 def test_a_moment_that_agrees_by_chance_is_found_out_by_the_next_snapshot() -> None:
     burst = [fill("internal", str(n), 10, "1") for n in range(4)]
     seen = [position("exchange", 0, "0"), position("exchange", 10, "3"), position("exchange", 20, "3")]
     assert positions(*seen, *burst) == ["-1"]
+
+
+def test_an_opening_near_a_fill_is_taken_as_likely_and_doubted_if_the_next_snapshot_does_not_bear_it_out() -> None:
+    near = fill("internal", "1", 0.5, "1")
+    opening = position("exchange", 0, "5")
+    assert positions(opening, near, position("exchange", 20, "6")) == []
+    assert positions(opening, near, position("exchange", 20, "5")) == ["AMBIGUOUS_OPENING"]
+    assert positions(opening, near, position("exchange", 20, "7")) == ["1"]
+    from_nothing = [fill("internal", "1", 0, "1"), position("exchange", 0, "1")]
+    assert positions(*from_nothing, position("exchange", 20, "2")) == ["1"]
 
 
 def test_of_several_snapshots_of_one_time_the_last_is_judged() -> None:

@@ -9,11 +9,14 @@ What is settled here, beyond the design:
   against ours too (`cross`); a class that a contract calls absent, or that was never sent and never promised, is taken
   from the other origin, and listed as unverified; if that makes own and cross the same, it is one comparison, `cross`.
   `equal`: where snapshots of one origin lie between two of the other (or at the same time), the drifts of both against
-  the same movements must be the same; a difference is a break once, not at each snapshot.
+  the same movements must be the same; a difference is a break once, not at each snapshot, and none when it ends.
 - **Snapshots.** Of several unanchored ones of one time and key the last in the log is judged. A complete snapshot
   (`snapshot_end`, as many records as it counts) says zero of each key of which the account has told something, in the
   classes this feed sends. Anchored ones stand in the order of their fills. An anchor to a fill that is not there: not
   known (ANCHOR_MISSING). Anchors tell nothing of ledger entries, and nothing where the ledger covers trades too.
+- **Openings.** A first snapshot that all movements up to its time explain from nothing is taken as that. Any other may
+  have seen any state near its time: where later snapshots bear out one of these, but not the strict one, either it saw
+  another moment or a movement is missing, and nobody can tell: AMBIGUOUS_OPENING, once.
 - **Doubt.** A residual is a claim that no movement is missing. Where a class of movements is only partial (PARTIAL),
   sent by nobody (NEVER_SENT), where a fill of an unmapped instrument or without its profit or fee lies in the interval
   (UNMAPPED_INSTRUMENT, PARTIAL), or a hole in feed_seq (SEQ_GAP), a residual is not known, and the next run starts with

@@ -135,6 +135,10 @@ class Axis:
             self.sums[bisect_left(self.times, ts_us - within_us) : bisect_right(self.times, ts_us + within_us) + 1]
         )
 
+    def by(self, ts_us: int) -> Decimal:
+        """What had moved by that time, taken strictly."""
+        return self.sums[bisect_right(self.times, ts_us)]
+
     def before(self, place: int) -> set[Decimal]:
         """What had moved before the record at that place."""
         return {self.sums[bisect_left(self.places, place)]}
@@ -158,6 +162,8 @@ class Sight:
     ts_us: int
     drifts: set[Decimal]
     tolerance: Decimal
+    likely: Decimal
+    """The drift if it saw all that moved up to its own time, and nothing later."""
 
 
 Ranges = list[tuple[Decimal, Decimal]]
@@ -178,6 +184,11 @@ class Run:
             if any(low - sight.tolerance <= drift <= high + sight.tolerance for low, high in self.drifts)
         }
 
+    def shown(self, sight: Sight) -> set[Decimal]:
+        """Its likely drift where the others bear it out, else all that they do."""
+        possible = self.of(sight)
+        return {sight.likely} if sight.likely in possible else possible
+
 
 def runs(sights: Iterable[Sight]) -> list[Run]:
     """Divide snapshots, in order, into runs; between two of them the residual changed."""
@@ -195,9 +206,9 @@ def runs(sights: Iterable[Sight]) -> list[Run]:
 
 
 def residual(before: Run, after: Run) -> Decimal:
-    """By how much the drift changed from one run to the next: the least change that the snapshots at it allow."""
-    steps = [two - one for one, two in product(before.of(before.sights[-1]), after.of(after.sights[0]))]
-    return min(steps, key=lambda step: (abs(step), step))
+    """By how much the drift changed from one run to the next; where several changes may be shown, the least."""
+    shown = product(before.shown(before.sights[-1]), after.shown(after.sights[0]))
+    return min((two - one for one, two in shown), key=lambda step: (abs(step), step))
 
 
 def rounding(value: Decimal, digits: int | None) -> Decimal:

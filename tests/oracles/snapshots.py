@@ -159,8 +159,11 @@ class Comparison:
                     sights.append(self.sight(key, snapshot))
                 else:
                     self.unknown("WAITING", key, snapshot.label)
+            if sights and abs(sights[0].likely) <= sights[0].tolerance:
+                sights[0].drifts = {sights[0].likely}
             found[key] = runs(sights)
             self.book.found.matched[self.kind] += len(sights) - len(found[key])
+            self.doubt_opening(key, found[key])
             for before, after in pairwise(found[key]):
                 span = (before.sights[-1].ts_us, after.sights[0].ts_us)
                 self.conclude(key, before, after, span)
@@ -168,6 +171,17 @@ class Comparison:
             for key in sorted({*self.fills, *self.ledger} - {*snapshots}):
                 self.unknown("LOOKBACK_TRUNCATED", key, None)
         return found
+
+    def doubt_opening(self, key: Key, found: list[Run]) -> None:
+        """An opening that saw something else than is likely may as well be a movement that is missing."""
+        opening = found[0].sights[0] if found else None
+        if opening and opening.likely not in found[0].of(opening):
+            for sight in found[0].sights:
+                wide = opening.tolerance + sight.tolerance
+                if all(abs(drift - opening.likely) > wide for drift in sight.drifts):
+                    self.book.found.matched[self.kind] -= 1
+                    self.unknown("AMBIGUOUS_OPENING", key, sight.label)
+                    return
 
     def sight(self, key: Key, snapshot: Snapshot) -> Sight:
         """The drifts that a snapshot may stand for."""
@@ -177,7 +191,8 @@ class Comparison:
         )
         by_ledger = ledger.around(snapshot.ts_us, self.within_us)
         drifts = {snapshot.value - one - two for one in by_fills for two in by_ledger}
-        return Sight(snapshot.label, snapshot.ts_us, drifts, snapshot.tolerance)
+        likely = ledger.by(snapshot.ts_us) + (fills.by(snapshot.ts_us) if snapshot.place is None else min(by_fills))
+        return Sight(snapshot.label, snapshot.ts_us, drifts, snapshot.tolerance, snapshot.value - likely)
 
     def snapshots(self) -> dict[Key, list[Snapshot]]:
         """All that can be judged, by key; what was never reported but must be zero included."""
@@ -220,29 +235,28 @@ class Comparison:
 
     def judge_equal(self, key: Key, ours: list[Run], theirs: list[Run]) -> None:
         """Where snapshots of one origin lie between two of the other, both must have the same drift."""
-        all_sights = sorted(
-            (
-                (sight.ts_us, who, run.of(sight), sight)
-                for who, side in enumerate((ours, theirs))
-                for run in side
-                for sight in run.sights
-            ),
-            key=lambda each: each[:2],
-        )
-        gaps, spans = [Sight("opening", 0, {ZERO}, ZERO)], {}
-        for ts_us, who, drifts, sight in all_sights:
-            before = [each for each in all_sights if each[1] != who and each[0] <= ts_us + self.within_us][-1:]
-            after = [each for each in all_sights if each[1] != who and each[0] >= ts_us - self.within_us][:1]
+        told = [(sight, run, who) for who, side in ((-1, ours), (1, theirs)) for run in side for sight in run.sights]
+        told.sort(key=lambda each: (each[0].ts_us, each[2]))
+        gaps, spans = [Sight("opening", 0, {ZERO}, ZERO, ZERO)], {}
+        for sight, run, who in told:
+            before = [each for each in told if each[2] != who and each[0].ts_us <= sight.ts_us + self.within_us][-1:]
+            after = [each for each in told if each[2] != who and each[0].ts_us >= sight.ts_us - self.within_us][:1]
             if before and after:
-                others = before[0][2] | after[0][2]
-                sign = 1 if who else -1
-                wide = sight.tolerance + max(before[0][3].tolerance, after[0][3].tolerance)
-                gaps.append(Sight(sight.label, ts_us, {sign * (one - two) for one in drifts for two in others}, wide))
-                spans[id(gaps[-1])] = (min(ts_us, before[0][0]), max(ts_us, after[0][0]))
+                near = [*before, *after]
+                possible = {who * (one - two) for one in run.of(sight) for side in near for two in side[1].of(side[0])}
+                shown = {
+                    who * (one - two) for one in run.shown(sight) for side in near for two in side[1].shown(side[0])
+                }
+                wide = sight.tolerance + max(side[0].tolerance for side in near)
+                gaps.append(Sight(sight.label, sight.ts_us, possible, wide, min(shown, key=abs)))
+                times = [sight.ts_us, *(side[0].ts_us for side in near)]
+                spans[id(gaps[-1])] = (min(times), max(times))
         found = runs(gaps)
-        self.book.found.matched[self.kind] += len(gaps) - len(found)
         for one, two in pairwise(found):
-            self.conclude(key, one, two, spans[id(two.sights[0])])
+            if not any(low <= 0 <= high for low, high in two.drifts):
+                self.conclude(key, one, two, spans[id(two.sights[0])])
+        closed = [run for run in found if any(low <= 0 <= high for low, high in run.drifts)]
+        self.book.found.matched[self.kind] += sum(len(run.sights) for run in closed) - 1
 
     def conclude(self, key: Key, before: Run, after: Run, span: tuple[int, int]) -> None:
         """The residual changed: a break, unless movements may be unknown."""
