@@ -13,6 +13,7 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
 )
 from aiokafka.structs import TopicPartition
+from msgspec.structs import replace
 
 from stream_recon.core.lane import Lane
 from stream_recon.core.memory import Changes
@@ -185,11 +186,12 @@ class Restorer:
                 self._settings, {tp: (max(begins[tp], mark), ends[tp]) for tp, mark in marks.items()}, note
             )
             for entry in fold.unpublished:
-                rest = [
-                    (number, output)
-                    for number, output in enumerate(entry.outputs)
-                    if output_id(mine.partition, entry.offset, number) not in published
-                ]
+                rest = []
+                for number, output in enumerate(entry.outputs):
+                    if output_id(mine.partition, entry.offset, number) not in published:
+                        rest.append((number, output))
+                    elif output.role == "alerts":  # the alert is there, but its state may not be; twice does no harm
+                        rest.append((number, replace(output, role="breaks")))
                 if rest:
                     _log.info("publishing what was left", partition=mine.partition, records=len(rest))
                     await self._publisher.publish(mine, entry.offset, rest)
