@@ -1,4 +1,4 @@
-"""What the oracle of orders, positions and balances says, rule by rule, in small worlds written by hand."""
+"""What the oracle of positions and balances says, rule by rule, in small worlds written by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.oracles.worlds import SECOND, T, anchor, balance, event, fill, ledger, order, position, promises, say
+from tests.oracles.worlds import SECOND, T, anchor, balance, event, fill, ledger, position, promises, say
 
 if TYPE_CHECKING:
     from stream_recon.domain.contracts import Contracts
@@ -312,116 +312,3 @@ def test_what_is_not_told_of_a_fill_leaves_its_balances_open() -> None:
 def test_free_and_locked_make_the_total() -> None:
     assert balances(balance("exchange", 0, "100", free="60", locked="40")) == []
     assert balances(balance("exchange", 0, "100", free="60", locked="41")) == ["-1"]
-
-
-# -- ledgers, entry by entry -----------------------------------------------------------------------------------------
-
-
-def entries(*events: Event, **more: Any) -> list[tuple[Any, ...]]:
-    """What is wrong with the ledgers of both sides."""
-    found = say([*events], promises(orders="absent", positions="absent", balances="absent", **more))
-    return [(each.kind, each.compared, *each.subject) for each in found.breaks] + [
-        (each.reason, *each.subject) for each in found.unknown
-    ]
-
-
-def test_entries_pair_by_id_by_reference_and_by_content() -> None:
-    ours, theirs = ledger("internal", "mine", 10, "5"), ledger("exchange", "theirs", 10, "5")
-    assert entries(ledger("internal", "a", 0, "5"), ledger("exchange", "a", 900, "5.0")) == []
-    assert entries(ours | {"ref_id": "theirs"}, theirs | {"ts_us": T + 900 * SECOND}) == []
-    assert entries(ours | {"ref_id": "r"}, theirs | {"ref_id": "r", "ts_us": T}) == []
-    assert entries(ours, theirs | {"ts_us": T + 15 * SECOND}) == []
-    assert entries(ours, theirs | {"ts_us": T + 15 * SECOND + 1}) == [
-        ("ledger_missing", "internal", "theirs"),
-        ("ledger_missing", "exchange", "mine"),
-    ]
-
-
-def test_one_entry_has_one_twin() -> None:
-    twice = [ledger("internal", "a", 0, "5"), ledger("internal", "b", 1, "5")]
-    assert entries(*twice, ledger("exchange", "c", 1, "5")) == [("ledger_missing", "exchange", "b")]
-
-
-def test_twins_that_differ_and_copies_that_contradict_each_other_are_breaks() -> None:
-    pair = [ledger("internal", "a", 0, "5"), ledger("exchange", "a", 0, "6")]
-    assert entries(*pair) == [("balance_mismatch", "ledger", "a")]
-    copies = [ledger("internal", "a", 0, "5"), ledger("internal", "a", 0, "6"), ledger("exchange", "a", 0, "5")]
-    assert entries(*copies) == [("duplicate_conflict", "internal", "a")]
-    assert entries(copies[0], copies[0], copies[2]) == []
-
-
-def test_entries_of_trades_are_owed_only_by_ledgers_that_cover_them() -> None:
-    fee = ledger("exchange", "a", 0, "-1", reason="fee")
-    assert entries(fee, exchange={"ledger_covers": "all"}) == []
-    assert entries(fee, ledger_covers="all") == [("ledger_missing", "internal", "a")]
-    assert entries(fee, ledger_covers="all", internal={"ledger": "partial"}) == [("PARTIAL", "a")]
-
-
-# -- orders ----------------------------------------------------------------------------------------------------------
-
-
-def orders(*events: Event, **more: Any) -> list[tuple[str, str, list[str]]]:
-    """What is wrong with orders, and in which fields."""
-    found = say([*events], promises(positions="absent", balances="absent", ledger="absent", **more))
-    return [(each.kind, each.compared, [name for name, _, _ in each.fields]) for each in found.breaks] + [
-        (each.reason, each.compared, []) for each in found.unknown
-    ]
-
-
-def life_of_an_order() -> list[Event]:
-    """Opened, filled in two parts, on both sides."""
-    return [
-        each
-        for origin in ("internal", "exchange")
-        for each in (
-            order(origin, 0, "open", "0"),
-            fill(origin, "1", 10, "4"),
-            order(origin, 10, "partially_filled", "4"),
-            fill(origin, "2", 20, "6"),
-            order(origin, 20, "filled", "10"),
-        )
-    ]
-
-
-def test_the_update_with_the_most_filled_counts_whatever_came_last() -> None:
-    life = life_of_an_order()
-    assert orders(*life) == []
-    assert orders(*reversed(life)) == []
-
-
-@pytest.mark.parametrize(
-    ("changed", "wrong"),
-    [
-        ({"status": "canceled"}, [("order_mismatch", "equal", ["status"])]),
-        ({"qty": "11"}, [("order_mismatch", "equal", ["qty"])]),
-        ({"cum_qty": "9"}, [("order_mismatch", "equal", ["cum_qty"]), ("order_mismatch", "internal", ["cum_qty"])]),
-    ],
-)
-def test_both_origins_agree_on_an_order_and_its_fills_add_up(changed: dict[str, str], wrong: list[Any]) -> None:
-    life = life_of_an_order()
-    life[4] |= changed
-    assert orders(*life) == wrong
-
-
-def test_a_bust_takes_its_part_out_of_the_sum() -> None:
-    bust = fill("internal", "3", 30, "6", exec="bust", ref_trade_id="2")
-    assert orders(*life_of_an_order(), bust) == [("order_mismatch", "internal", ["cum_qty"])]
-
-
-def test_an_order_that_may_be_older_than_the_log_is_not_accused() -> None:
-    late = [each for each in life_of_an_order() if each["ts_us"] > T + 10 * SECOND]
-    assert orders(*late) == [("LOOKBACK_TRUNCATED", origin, []) for origin in ("internal", "exchange")]
-    lone = [each for each in late if each["origin"] == "internal"]
-    assert orders(*lone) == [("LOOKBACK_TRUNCATED", which, []) for which in ("equal", "internal")]
-
-
-def test_an_order_that_one_side_lacks_is_a_break_unless_it_never_reached_the_venue() -> None:
-    ours = [
-        order("internal", 0, "pending_new", "0", order_id=None, client_order_id="c"),
-        order("internal", 0, "open", "0"),
-    ]
-    assert orders(*ours[:1]) == [("order_mismatch", "equal", ["order"])]
-    assert orders(ours[0], ours[0] | {"status": "rejected"}) == []
-    named = ours[1] | {"client_order_id": "c"}
-    assert orders(ours[0], named, order("exchange", 0, "open", "0")) == []
-    assert orders(named, exchange={"orders": "partial"}) == [("PARTIAL", "equal", [])]
