@@ -187,6 +187,26 @@ def test_a_fill_that_is_dropped_anywhere_is_the_residual_that_it_moved() -> None
         assert [each.reason for each in found.unknown] == ["ANCHOR_MISSING"]
 
 
+def test_a_fill_dropped_from_binance_is_always_missed_by_its_order_and_by_what_was_reported_after_the_opening() -> None:
+    events = recording("binance_usdm")
+    for trade in [each for each in events if each["type"] == "fill"]:
+        found = binance([each for each in events if each is not trade])
+        by_kind = {each.kind: each for each in found.breaks}
+        assert len(by_kind) == len(found.breaks)
+        assert by_kind["order_mismatch"].subject == ("BNBUSDT", trade["order_id"])
+        opening_us = {
+            kind: min(
+                each["ts_us"] for each in events if (each["type"], each["account_id"]) == (kind, trade["account_id"])
+            )
+            for kind in ("position", "balance")
+        }
+        later = {f"{kind}_mismatch" for kind, at_us in opening_us.items() if trade["ts_us"] > at_us}
+        assert set(by_kind) == {"order_mismatch", *later}
+        if "position_mismatch" in by_kind:
+            moved = Decimal(trade["qty"]) * (1 if trade["side"] == "buy" else -1)
+            assert by_kind["position_mismatch"].residual == moved
+
+
 # -- one fault in a Binance session that both sides tell completely ----------------------------------------------------
 
 
