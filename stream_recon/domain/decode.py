@@ -49,11 +49,12 @@ _RETRIES = 2  # how often the records known to be odd are set aside, and the oth
 _PART = 16  # records that are tried together once more where a pack lacks a proof
 
 # What each kind of field is on the fast path: tighter than the definition where that is cheaper, never wider.
-_TAIL = r"[0-9]{1,20}+(?:\.[0-9]{1,18}+)?+\n)*+"
+# No possessive quantifiers: before Python 3.11.5 they match what they should not.
+_TAIL = r"[0-9]{1,20}(?:\.[0-9]{1,18})?\n)*"
 _COLUMNS: dict[str, Callable[[str], object]] = {
-    "amount": re.compile(rf"(?:-?+{_TAIL}").fullmatch,
+    "amount": re.compile(rf"(?:-?{_TAIL}").fullmatch,
     "non_negative": re.compile(rf"(?:{_TAIL}").fullmatch,
-    "positive": re.compile(rf"(?:(?!0[0.]*+\n){_TAIL}").fullmatch,
+    "positive": re.compile(rf"(?:(?!0[0.]*\n){_TAIL}").fullmatch,
 }
 
 
