@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from stream_recon.app import Deployment, WorkerError, running_worker
 from stream_recon.consume import read
@@ -227,7 +228,10 @@ async def _until_settled(deployment: Deployment, worker: WorkerProcess) -> None:
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline:
             worker.check()
-            done = await admin.list_consumer_group_offsets(deployment.group)
+            try:
+                done = await admin.list_consumer_group_offsets(deployment.group)
+            except GroupCoordinatorNotAvailableError:  # of a broker that has just started
+                done = {}
             if all(done[place].offset >= end for place, end in ends.items() if end and place in done) and all(
                 place in done for place, end in ends.items() if end
             ):
