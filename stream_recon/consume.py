@@ -39,13 +39,16 @@ async def read(bootstrap_servers: str, topic: str, *, follow: bool, from_start: 
     """
     await _require(bootstrap_servers, topic)
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
+        topic,
+        bootstrap_servers=bootstrap_servers,
+        auto_offset_reset="earliest" if from_start else "latest",
+        enable_auto_commit=False,
     )
     try:
         await consumer.start()
         places = sorted(consumer.assignment())
-        if not from_start:
-            await consumer.seek_to_end(*places)
+        for place in places:
+            await consumer.position(place)  # settles where to begin, before anything is fetched
         ends = await consumer.end_offsets(places)
         while True:
             if not follow and not [p for p in places if await consumer.position(p) < ends[p]]:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from stream_recon.core.lane import Batch, Lane
+from stream_recon.core.trades import Rules
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.events import ORIGINS, STREAM_OF, STREAMS, Heartbeat, Origin, Stream, default_source
 
@@ -232,7 +233,8 @@ class Outcome(NamedTuple):
 
 def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts) -> Outcome:
     """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time."""
-    lane = Lane(0, contracts)
+    # A file is read as a whole, in whatever order: nothing in it is too old to be known.
+    lane = Lane(0, contracts, Rules(horizon_us=ANY_TIME_US))
     heard = Heard(contracts)
     rejected: list[BadLine] = []
     newest: dict[str, Alert] = {}

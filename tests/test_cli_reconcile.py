@@ -177,3 +177,32 @@ def test_wrong_usage_ends_with_2_and_says_what_to_do(
     assert done.code == 2
     assert says in done.err
     assert "Traceback" not in done.err
+
+
+def test_the_order_of_the_lines_decides_nothing(tmp_path: Path) -> None:
+    hours_us = 3_600_000_000
+    for origin in ("internal", "exchange"):
+        events = [
+            {
+                "type": "fill", "origin": origin, "venue": "v", "account_id": f"desk-{n % 2}", "event_id": f"{n}",
+                "ts_us": 1_700_000_000_000_000 + n * hours_us, "instrument": "BTC-USD", "trade_id": str(n),
+                "order_id": "o", "side": "buy", "qty": "1", "price": "2",
+            }
+            for n in range(20)
+            if not (origin == "exchange" and n == 7)
+        ]  # fmt: skip
+        lines = [json.dumps(event) + "\n" for event in events]
+        (tmp_path / f"{origin}.jsonl").write_text("".join(lines), "utf-8")
+        (tmp_path / f"{origin}-backwards.jsonl").write_text("".join(reversed(lines)), "utf-8")
+        by_account = sorted(lines, key=lambda line: json.loads(line)["account_id"])
+        (tmp_path / f"{origin}-by-account.jsonl").write_text("".join(by_account), "utf-8")
+    for one in ("", "-backwards", "-by-account"):
+        for other in ("", "-backwards", "-by-account"):
+            done = run(
+                "reconcile", "--internal", tmp_path / f"internal{one}.jsonl",
+                "--exchange", tmp_path / f"exchange{other}.jsonl", "--output", "json",
+            )  # fmt: skip
+            found = json.loads(done.out)
+            assert [(b["kind"], b["trade_id"]) for b in found["breaks"]] == [("missing_exchange", "7")], (one, other)
+            assert found["conditions"] == []
+            assert done.code == 1

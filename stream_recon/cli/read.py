@@ -46,6 +46,7 @@ def tail(
     from stream_recon.cli.render import show
     from stream_recon.consume import read
 
+    _check_filters(kind, severity)
     topic = plan_of(prefix, 1).name("alerts")
     out = console()
 
@@ -82,6 +83,7 @@ def breaks(
     from stream_recon.cli.options import plan_of
     from stream_recon.consume import newest
 
+    _check_filters(kind, severity)
     states = wait_for(newest(bootstrap, plan_of(prefix, 1).name("breaks")))
     alerts = [r.alert for r in states.values() if _wanted(r.alert, account, kind, severity)]
     found, conditions = split(alerts) if everything else split_standing(alerts)
@@ -170,12 +172,31 @@ def _show(transitions: list[Received], *, quiet: bool) -> None:
     say(f"\nid {newest.alert_id}", quiet=quiet)
 
 
+def _check_filters(kind: str | None, severity: str | None) -> None:
+    """A filter that can match nothing is a mistake, not an answer.
+
+    Raises:
+        Failure: there is no such kind or severity.
+    """
+    from typing import get_args
+
+    from stream_recon.domain.discrepancies import Kind, Reason, Severity
+
+    for name, given, known in (
+        ("kind", kind, (*get_args(Kind), *get_args(Reason))),
+        ("severity", severity, get_args(Severity)),
+    ):
+        if given is not None and given not in known:
+            raise Failure(f"there is no {name} {given!r}; there are {', '.join(known)}")
+
+
 def _wanted(alert: Alert, account: str | None, kind: str | None, severity: str | None) -> bool:
     from stream_recon.domain.discrepancies import Discrepancy
 
     name = alert.kind if isinstance(alert, Discrepancy) else alert.reason
     return (
-        (account is None or fnmatchcase(alert.account or "", account))
+        # What holds up a whole feed may hold up any account.
+        (account is None or alert.account is None or fnmatchcase(alert.account, account))
         and (kind is None or name == kind)
         and (severity is None or alert.severity == severity)
     )

@@ -199,13 +199,13 @@ class Conditions:
                     (start, _), (_, end) = known.spans_us[:2]
                     known.spans_us[:2] = [(start, end)]
                 self.unread_open.add((o, stream, name))
-        whose = name or "an account it does not name"
+        whose = name or "accounts they do not name"
         self._say(
             Named("SCHEMA_ERROR", origin, source, stream, name or None),
             from_us,
             known.count,
-            f"{known.count} {origin} {stream} of {whose} could not be read (the newest: {reason}): "
-            "what seems missing at that time may be among them",
+            f"{known.count} {origin} {stream} of {whose} could not be read (the newest: {reason})"
+            + (": what seems missing at that time may be among them" if name else ", and put nothing in doubt"),
         )
 
     def close_unread(self, o: int, stream: Stream, account: Account, ts_us: int) -> None:
