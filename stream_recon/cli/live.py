@@ -60,11 +60,14 @@ def worker(
         float,
         typer.Option(envvar="STREAM_RECON_SESSION_TIMEOUT_S", min=6, help="Seconds of silence, and others take over."),
     ] = 10,
+    output: Output = Format.json,
+    quiet: Quiet = False,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Run one worker, until it is told to stop; as many as there are partitions may run.
 
-    Its log is JSON lines on standard error. It ends by itself on any error: whoever runs it starts it again.
+    Its log goes to standard error, as JSON lines or (`--output table`) for people; `--quiet` leaves warnings. It ends
+    by itself on any error: whoever runs it starts it again.
     """
     from stream_recon.shell import worker as running
     from stream_recon.shell.settings import RefusedError, WorkerSettings
@@ -83,6 +86,8 @@ def worker(
         session_timeout_s=session_timeout,
         heartbeat_s=session_timeout * 0.3,
         accept_loss=accept_loss,
+        log_json=output is Format.json,
+        log_quiet=quiet,
     )
     try:
         code: int = running.run(settings)

@@ -29,6 +29,10 @@ class WorkerSettings:
     """How much state is written, at least, between two snapshots of a partition."""
     accept_loss: bool = False
     """Go on where the log has been cut off above what was read, instead of refusing to start."""
+    log_json: bool = True
+    """JSON lines, or lines for people."""
+    log_quiet: bool = False
+    """From warnings on only."""
 
 
 class RefusedError(Exception):

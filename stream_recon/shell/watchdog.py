@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
+from aiokafka.errors import KafkaConnectionError
 
 from stream_recon.shell.settings import FencedError, RefusedError
 
@@ -22,7 +23,7 @@ _STEP_S = 0.5
 
 def end_process(what: str, error: BaseException | None = None, code: int = INFRASTRUCTURE) -> NoReturn:
     """Say why, in one line, and end at once: nothing is flushed, nothing that is half done goes on."""
-    expected = isinstance(error, RefusedError | FencedError)
+    expected = isinstance(error, RefusedError | FencedError | KafkaConnectionError)
     told = {} if error is None else {"reason": str(error) if expected else repr(error)}
     _log.critical(what, exc_info=None if expected else error, **told)
     sys.stdout.flush()

@@ -53,7 +53,7 @@ def run(settings: WorkerSettings) -> NoReturn:
     Its exit code is 0 where it left as told, 3 where something is not as it must be or failed (the last line of the log
     says what).
     """
-    configure_logging()
+    configure_logging(settings)
     asyncio.run(_run(settings))
     raise AssertionError("the process has ended")  # mypy knows less of asyncio.run
 
@@ -132,20 +132,25 @@ async def _tick(keeper: Keeper) -> None:
         await keeper.tick()
 
 
-def configure_logging() -> None:
-    """Log JSON lines to standard error, those of the libraries from warnings on too."""
+def configure_logging(settings: WorkerSettings) -> None:
+    """Log to standard error, the libraries from warnings on too."""
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if settings.log_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
     ]
+    if settings.log_json:
+        shared.append(structlog.processors.format_exc_info)
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING if settings.log_quiet else logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(processor=structlog.processors.JSONRenderer(), foreign_pre_chain=shared)
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
