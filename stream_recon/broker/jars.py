@@ -83,8 +83,17 @@ def _is_right(file: Path, jar: Jar) -> bool:
     return file.is_file() and file.stat().st_size == jar.size and sha256(file.read_bytes()).hexdigest() == jar.sha256
 
 
+def _repository() -> str:
+    told = os.environ.get(REPOSITORY_VARIABLE)
+    if told:
+        return told
+    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - takes a while, and is needed once
+
+    return str(MAVEN_CENTRAL_URL)
+
+
 def _fetch_one(jar: Jar, folder: Path) -> int:
-    url = f"{os.environ.get(REPOSITORY_VARIABLE) or MAVEN_CENTRAL_URL}/{jar.path}"
+    url = f"{_repository()}/{jar.path}"
     part = folder / f"{jar.name}.part"
     for attempt in range(1, ATTEMPTS + 1):
         try:
