@@ -31,11 +31,6 @@ def plain(number: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
-def same_amount(one: str, other: str) -> bool:
-    """Whether two texts say the same number: 1.0 is 1.00, and -0 is 0."""
-    return one == other or to_decimal(one) == to_decimal(other)
-
-
 def difference(one: str, other: str) -> Decimal:
     """`one - other`, exactly."""
     return EXACT.subtract(to_decimal(one), to_decimal(other))
