@@ -72,8 +72,9 @@ def test_schema_and_decoder_judge_alike(stream: Stream, record: dict[str, Any]) 
 def test_a_published_transition_is_valid() -> None:
     discrepancy = Discrepancy(
         alert_id="0" * 32, version=1, transition="OPENED", status="OPEN", kind="fill_mismatch", identity="trade",
-        severity="warning", account="binance|a1", venue="binance", account_id="a1", instrument="BTC-USDT", trade_id="1",
-        side="buy", event_us=1, due_us=2, cause="both sides have this fill, but disagree on qty",
+        severity="warning", account="binance|a1", venue="binance", account_id="a1", compared="internal:exchange",
+        instrument="BTC-USDT", trade_id="1", side="buy", event_us=1, due_us=2,
+        cause="both sides have this fill, but disagree on qty",
         fields=[FieldDifference("qty", "1", "2", "-1"), FieldDifference("fee", None, "2")],
         evidence=[Evidence("internal", None, None, None, {"qty": "1"})], size="0.5",
     )  # fmt: skip

@@ -33,8 +33,12 @@ def split_key(key: str) -> tuple[str, str, str, str]:
 def trade_alert_id(key: str, kind: Kind, origin: int) -> str:
     """The id of a discrepancy of the trade identity: account, identity, the origins compared, business key."""
     account, instrument, trade_id, side = split_key(key)
-    compared = ORIGINS[origin] if kind == "duplicate_conflict" else "internal:exchange"
-    return alert_id(account, "trade", kind, compared, instrument, trade_id, side)
+    return alert_id(account, "trade", kind, compared_of(kind, origin), instrument, trade_id, side)
+
+
+def compared_of(kind: Kind, origin: int) -> str:
+    """Which origins a finding of the trade identity compares."""
+    return ORIGINS[origin] if kind == "duplicate_conflict" else "internal:exchange"
 
 
 def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, thresholds: Thresholds) -> Discrepancy:
@@ -55,6 +59,7 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
         account=account,
         venue=venue,
         account_id=account_id,
+        compared=compared_of(claim.kind, claim.origin),
         instrument=instrument,
         trade_id=trade_id,
         side=side,

@@ -24,7 +24,7 @@ Transition = Literal["OPENED", "UPDATED", "CLEARED", "REOPENED", "ACKNOWLEDGED",
 Severity = Literal["critical", "warning", "info"]
 Reason = Literal[
     "STALE", "NEVER_SENT", "SEQ_GAP", "CLOCK_SKEW", "SCHEMA_ERROR", "UNMAPPED_INSTRUMENT", "LOOKBACK_TRUNCATED",
-    "LATE_BEYOND_HORIZON", "SOURCE_FAILED",
+    "LATE_BEYOND_HORIZON", "SOURCE_FAILED", "PARTIAL", "ANCHOR_MISSING", "AMBIGUOUS_OPENING", "INCOMPLETE_SNAPSHOT",
 ]  # fmt: skip
 
 
@@ -35,6 +35,28 @@ class FieldDifference(Struct, frozen=True, omit_defaults=True):
     internal: str | None
     exchange: str | None
     difference: str | None = None
+
+
+class Interval(Struct, frozen=True):
+    """Between two snapshots, or one window: the time in which something moved unseen."""
+
+    from_us: int
+    to_us: int
+    from_label: str
+    """The snapshot's time, or the trade it is anchored to."""
+    to_label: str
+
+
+SplitName = Literal["known_causes", "fees", "pending", "rounding", "unexplained"]
+
+
+class SplitPart(Struct, frozen=True, omit_defaults=True):
+    """One part of a residual; the parts add up to it to the last digit."""
+
+    name: SplitName
+    amount: str
+    causes: list[str] = []
+    """Ids of the discrepancies that account for it."""
 
 
 class Evidence(Struct, frozen=True, omit_defaults=True):
@@ -60,9 +82,16 @@ class Discrepancy(Struct, kw_only=True, tag_field="record", tag="discrepancy"):
     account: str
     venue: str
     account_id: str
-    instrument: str | None
-    trade_id: str | None
-    side: str | None
+    compared: str
+    """What is held against what: internal:exchange, or a side's snapshots or orders against movements or fills."""
+    instrument: str | None = None
+    trade_id: str | None = None
+    side: str | None = None
+    position_side: str | None = None
+    asset: str | None = None
+    order_id: str | None = None
+    """The venue's; where it never gave one, the client's."""
+    ledger_id: str | None = None
     event_us: int
     """Time of the newest event it rests on."""
     due_us: int
@@ -73,6 +102,12 @@ class Discrepancy(Struct, kw_only=True, tag_field="record", tag="discrepancy"):
     evidence: list[Evidence]
     size: str
     """|difference| / max(|internal|, |exchange|) of the field that differs most; 1 where one side has none."""
+    interval: Interval | None = None
+    residual: str | None = None
+    """What was reported minus what movements explain; of two origins' states exchange minus internal."""
+    split: list[SplitPart] = []
+    explained_by: list[str] = []
+    """Ids of the discrepancies that this one follows from; one that is explained in full is not paged."""
     reopened: int = 0
     late: bool = False
     """A record arrived later than its contract allows."""
@@ -122,6 +157,7 @@ _AT_LEAST: dict[Kind, Severity] = {
     "missing_internal": "critical",
     "missing_exchange": "critical",
     "duplicate_conflict": "warning",
+    "ledger_missing": "critical",
 }
 
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from stream_recon.domain.discrepancies import Discrepancy, Evidence, FeedCondition, FieldDifference
+from stream_recon.domain.discrepancies import (
+    Discrepancy,
+    Evidence,
+    FeedCondition,
+    FieldDifference,
+    Interval,
+    SplitPart,
+)
 from stream_recon.domain.events import STREAM_OF, Anchor
 from stream_recon.domain.record import FIELDS, MAX_HEADERS, MAX_VALUE_BYTES, Reason
 from stream_recon.domain.topics import SHAPES, TopicPlan
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 ALERTS: tuple[type[Struct], ...] = (Discrepancy, FeedCondition)
-_PARTS: tuple[type[Struct], ...] = (Anchor, Evidence, FieldDifference)
+_PARTS: tuple[type[Struct], ...] = (Anchor, Evidence, FieldDifference, Interval, SplitPart)
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 # An amount may be sent as a JSON number too; what its text must obey, its value must.
