@@ -21,6 +21,7 @@ STREAMS: tuple[Stream, Stream, Stream] = ("fills", "orders", "balances")
 
 Side = Literal["buy", "sell"]
 PositionSide = Literal["net", "long", "short"]
+OrderStatus = Literal["pending_new", "open", "partially_filled", "filled", "canceled", "expired", "rejected"]
 
 MAX_INTEGER = 2**53 - 1  # what every JSON reader keeps exactly; as microseconds, the year 2255
 
@@ -101,7 +102,7 @@ class Order(Common, tag="order"):
     side: Side
     qty: NonNegative
     cum_qty: NonNegative
-    status: Literal["pending_new", "open", "partially_filled", "filled", "canceled", "expired", "rejected"]
+    status: OrderStatus
     order_id: Identifier | None = None
     client_order_id: Identifier | None = None
     order_type: Identifier | None = None

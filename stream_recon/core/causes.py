@@ -1,0 +1,110 @@
+"""Why a difference is there: the open discrepancies that account for it, and the split of its residual into parts.
+
+A *cause* is an open discrepancy of a fill or ledger entry, with what each side counts for it. What it changes in a
+position, a balance or an order is what one side counts and the other does not; the residual of an effect is split by
+one waterfall: known causes, fees (where both count the fill but not the same fee), pending (not due yet), rounding
+(within tolerance), and what is left unexplained. The parts add up to the residual to the last digit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream_recon.core.movements import ZERO, Key, Move, balance_deltas, position_delta, position_key
+from stream_recon.domain.amounts import plain, to_decimal
+from stream_recon.domain.discrepancies import SplitPart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from decimal import Decimal
+
+    from stream_recon.core.findings import Finding
+    from stream_recon.domain.instruments import Instrument
+
+    InstrumentOf = Callable[[str], Instrument | None]
+
+
+class Cause(NamedTuple):
+    """An open discrepancy that others may follow from."""
+
+    alert_id: str
+    ts_us: int
+    fills: tuple[tuple[Move, ...], tuple[Move, ...]] = ((), ())
+    """What counts on each side."""
+    entries: tuple[tuple[str, str] | None, tuple[str, str] | None] = (None, None)
+    """(asset, delta) on each side."""
+
+
+def subjects_of(cause: Cause, instrument_of: InstrumentOf) -> set[tuple[str, ...]]:
+    """What a cause may have effects on: positions, balances and orders."""
+    found: set[tuple[str, ...]] = {("balance", entry[0]) for entry in cause.entries if entry}
+    for moves in cause.fills:
+        for move in moves:
+            found.add(("position", *position_key(move.instrument, move.position_side)))
+            found |= {("order", move.instrument, name) for name in (move.order_id, move.client_order_id) if name}
+            what = instrument_of(move.instrument)
+            if what is not None:
+                found |= {("balance", asset) for asset in balance_deltas(move, what)}
+    return found
+
+
+def _effect(cause: Cause, o: int, finding: Finding, instrument_of: InstrumentOf) -> tuple[Decimal, Decimal]:
+    """What one side counts for a cause, as far as a finding is about it: (without fees, fees)."""
+    moved, fees = ZERO, ZERO
+    entry = cause.entries[o]
+    if finding.identity == "balance" and entry is not None and entry[0] == finding.names.get("asset"):
+        moved += to_decimal(entry[1])
+    for move in cause.fills[o]:
+        what = instrument_of(move.instrument)
+        if finding.identity == "order":
+            if move.instrument == finding.names.get("instrument") and finding.names.get("order_id") in {
+                move.order_id,
+                move.client_order_id,
+            }:
+                moved += to_decimal(move.qty)
+        elif finding.identity == "position":
+            if position_key(move.instrument, move.position_side) == _position(finding):
+                moved += move.signed_qty()
+                fees += position_delta(move, what) - move.signed_qty()
+        elif what is not None:
+            asset = finding.names.get("asset", "")
+            pays = move.fee_asset or what.settle or what.quote
+            fee = -move.signed_fee() if pays == asset else ZERO
+            fees += fee
+            moved += balance_deltas(move, what).get(asset, ZERO) - fee
+    return moved, fees
+
+
+def _position(finding: Finding) -> Key:
+    return finding.names["instrument"], finding.names["position_side"]
+
+
+def split(
+    finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf
+) -> tuple[list[SplitPart], list[str]]:
+    """The parts of a finding's residual, none of them zero, and the ids of all that it follows from."""
+    if finding.residual is None:
+        return [], []
+    first_us, last_us = finding.span_us
+    known, fees, ids, fee_ids = ZERO, ZERO, [], []
+    for cause in causes:
+        if not first_us <= cause.ts_us <= last_us:
+            continue
+        ours, theirs = (_effect(cause, o, finding, instrument_of) for o in (0, 1))
+        moved = finding.signs[0] * ours[0] + finding.signs[1] * theirs[0]
+        fee = finding.signs[0] * ours[1] + finding.signs[1] * theirs[1]
+        if moved:
+            known += moved
+            ids.append(cause.alert_id)
+        if fee:
+            fees += fee
+            fee_ids.append(cause.alert_id)
+    rest = finding.residual - known - fees
+    small = abs(rest) <= finding.tolerance
+    parts = [
+        SplitPart("known_causes", plain(known), sorted(ids)),
+        SplitPart("fees", plain(fees), sorted(fee_ids)),
+        SplitPart("rounding", plain(rest if small else ZERO)),
+        SplitPart("unexplained", plain(ZERO if small else rest)),
+    ]
+    return [part for part in parts if part.amount != "0"], sorted({*ids, *fee_ids})

@@ -1,0 +1,679 @@
+"""Identities 3 (position) and 4 (balance) of one account: what snapshots say against movements, and each other.
+
+Comparisons, by the words of `Discrepancy.compared`:
+
+- `internal:own`, `exchange:own`: an origin's snapshots against its own movements;
+- `exchange:cross`: the exchange's snapshots against ours: do our books explain what the venue holds?
+- `internal:exchange`: where snapshots of one origin lie between two of the other, the drifts of both against the same
+  movements must be the same.
+
+Movements of a class that an origin does not send are taken from the other; if that makes own and cross the same, it is
+one comparison, cross. Everything here follows from what is kept and the time up to which it is complete, so it may be
+judged anew at any time: `judge` does so for one key, and goes on from where it was as long as nothing came late.
+
+A residual is a claim that no movement is missing. Where a class of movements is only partial or sent by nobody, where a
+fill of an unmapped instrument or without its profit or fee lies in the interval, or records of that time may have been
+lost, it is not known, and the next run starts with it; agreement is agreement all the same.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
+
+from stream_recon.core.findings import Finding, Told, Unknown, Verdict
+from stream_recon.core.movements import ZERO, Key, balance_deltas, position_delta, position_key, untold
+from stream_recon.core.sights import (
+    END,
+    Axis,
+    Doubts,
+    Gap,
+    Mark,
+    Run,
+    Sight,
+    fold,
+    rounding,
+    step_between,
+)
+from stream_recon.domain.amounts import plain, to_decimal
+from stream_recon.domain.discrepancies import FieldDifference, Interval
+from stream_recon.domain.events import ORIGINS, Anchor, Balance, Position, SnapshotEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from decimal import Decimal
+
+    from stream_recon.core.conditions import Doubted
+    from stream_recon.core.movements import Move
+    from stream_recon.core.promises import Class, Promises
+    from stream_recon.domain.discrepancies import Kind, Reason
+    from stream_recon.domain.events import Ledger, Stream
+    from stream_recon.domain.instruments import Instrument
+
+KINDS = ("position", "balance")
+AMOUNT = {"position": "qty", "balance": "total"}
+MISMATCH: dict[str, Kind] = {"position": "position_mismatch", "balance": "balance_mismatch"}
+OF_TRADES = frozenset({"trade", "fee", "realized_pnl"})
+"""Reasons of ledger entries that tell what trades moved; they move nothing in a ledger of non-trades."""
+SIGHTS_KEPT = 1_000
+"""Snapshots of one key and comparison that can be judged anew; older ones are summed up."""
+
+
+class Snapshot(Struct, array_like=True, gc=False):
+    """A reported state as it came; without a value it is the zero that a complete snapshot says."""
+
+    ts_us: int
+    seq: int
+    value: str
+    anchor: Anchor | None = None
+    told: Told | None = None
+
+
+class End(Struct, array_like=True):
+    """The end of a snapshot that claims to be complete, and the keys that were named under its id."""
+
+    ts_us: int = 0
+    count: int = -1
+    """-1: the end has not come."""
+    named: list[tuple[str, ...]] = []
+    applied: bool = False
+    """What it proves is among the snapshots."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that it counts has come."""
+        return self.count == len(self.named)
+
+
+class Sources(NamedTuple):
+    """Whose fills and whose ledger a comparison rests on; None: it needs none, or nobody sends them."""
+
+    fills: int | None
+    ledger: int | None
+
+
+class Doubt(NamedTuple):
+    """Why movements of that time may not be all."""
+
+    reason: Reason
+    origin: int
+    stream: Stream
+    lies_in: Callable[[int, int], bool]
+
+
+Moment = tuple[int, int]
+"""(time in us, place among the fills of that time): where a snapshot stands; one without an anchor after all of them."""
+
+
+class Track:
+    """One origin's snapshots of one key against one choice of movements."""
+
+    def __init__(self, kind: str, key: Key, origin: int, about: str, sources: Sources) -> None:
+        self.kind = kind
+        self.key = key
+        self.origin = origin
+        self.about = about
+        self.sources = sources
+        self.pending: list[Snapshot] = []
+        self.sights: list[Sight] = []
+        """Judged, in order."""
+        self.reached: Moment = (-1, -1)
+        """Of the last one judged."""
+        self.runs: list[Run] = []
+        self.run_of: dict[int, Run] = {}
+        """By the sight's id."""
+        self.base: Run | None = None
+        """What the sights that are no longer kept came to."""
+        self.unanchored: list[Snapshot] = []
+        """Whose fill has not come though it should have."""
+        self.narrowed = 0
+        """How often the drifts of a run changed: what was concluded from them may too."""
+
+    @property
+    def compared(self) -> str:
+        """In the words of discrepancies."""
+        return f"{ORIGINS[self.origin]}:{self.about}"
+
+    def restart(self, snapshots: Iterable[Snapshot]) -> None:
+        """Forget what was judged, and begin again with all that is kept."""
+        self.pending = list(snapshots)
+        self.sights, self.runs, self.run_of, self.unanchored = [], [], {}, []
+        self.reached = (-1, -1)
+        self.narrowed += 1
+        if self.base is not None:
+            first = Run(self.base.first, self.base.drifts)
+            first.last = self.base.last
+            self.runs = [first]
+
+    def take(self, sight: Sight) -> None:
+        """One more, not before the last."""
+        if not self.runs and abs(sight.likely) <= sight.tolerance:
+            sight.drifts = {sight.likely}
+        if fold(self.runs, sight):
+            self.narrowed += 1
+        self.sights.append(sight)
+        self.run_of[id(sight)] = self.runs[-1]
+
+    def shift(self, delta: Decimal) -> None:
+        """A movement older than all that is kept turned out to be: no drift of what was summed up is what it was."""
+        if self.base is not None:
+            self.base.drifts = [(low - delta, high - delta) for low, high in self.base.drifts]
+            for sight in (self.base.first, self.base.last):
+                sight.drifts = {drift - delta for drift in sight.drifts}
+                sight.likely -= delta
+
+
+class Equal:
+    """The drifts of both origins' snapshots of one key, side by side."""
+
+    def __init__(self) -> None:
+        self.gaps: list[Gap] = []
+        self.runs: list[Run] = []
+        self.done = 0
+        self.seen: tuple[int, ...] = ()
+        """How the tracks stood when this was made."""
+
+
+class KeyState:
+    """All that is known of the states of one key."""
+
+    def __init__(self) -> None:
+        self.snapshots: tuple[list[Snapshot], list[Snapshot]] = ([], [])
+        self.tracks: list[Track] = []
+        self.equal = Equal()
+        self.stale = True
+        """Something came late: all that is kept has to be judged anew."""
+
+
+class States:
+    """Positions and balances of one account."""
+
+    def __init__(
+        self, promises: Promises, instrument_of: Callable[[str], Instrument | None], doubted: Doubted
+    ) -> None:
+        self.promises = promises
+        self.instrument_of = instrument_of
+        self.doubted = doubted
+        self.fills: dict[tuple[str, int], dict[Key, Axis]] = {(kind, o): {} for kind in KINDS for o in (0, 1)}
+        self.entries: tuple[dict[Key, Axis], dict[Key, Axis]] = ({}, {})
+        self.partly_told: tuple[dict[Key, Doubts], dict[Key, Doubts]] = ({}, {})
+        self.unmapped: tuple[Doubts, Doubts] = (Doubts(), Doubts())
+        self.anchors: tuple[dict[tuple[str, str, str], Mark], ...] = ({}, {})
+        self.ends: tuple[dict[str, End], dict[str, End]] = ({}, {})
+        self.keys: dict[tuple[str, ...], KeyState] = {}
+        """By (kind, *key)."""
+
+    # -- what comes ---------------------------------------------------------------------------------------------------
+
+    def move(self, o: int, move: Move, late: Callable[[str, Key, int], None]) -> None:
+        """A fill of side `o` counts, or no longer; `late` is told which keys it moved, and when."""
+        mark = (move.ts_us, move.seq)
+        if move.sign > 0:
+            self.anchors[o].setdefault((move.instrument, move.trade_id, move.side), mark)
+        what = self.instrument_of(move.instrument)
+        key = position_key(move.instrument, move.position_side)
+        self._add(self.fills["position", o], key, mark, position_delta(move, what))
+        late("position", key, move.ts_us)
+        reason = untold(move, what)
+        if what is None:
+            self.unmapped[o].add(move.ts_us)
+            return
+        for asset, delta in balance_deltas(move, what).items():
+            self._add(self.fills["balance", o], (asset,), mark, delta)
+            if reason is not None:
+                self.partly_told[o].setdefault((asset,), Doubts()).add(move.ts_us)
+            late("balance", (asset,), move.ts_us)
+
+    def entry(self, o: int, seq: int, entry: Ledger) -> bool:
+        """A ledger entry of side `o`. False where it moves nothing."""
+        if self.promises.contracts[o].ledger_covers != "all" and entry.reason in OF_TRADES:
+            return False
+        self._add(self.entries[o], (entry.asset,), (entry.ts_us, seq), to_decimal(entry.delta))
+        return True
+
+    @staticmethod
+    def _add(axes: dict[Key, Axis], key: Key, mark: Mark, delta: Decimal) -> None:
+        axis = axes.get(key)
+        if axis is None:
+            axis = axes[key] = Axis()
+        axis.add(mark, delta)
+
+    def snapshot(self, o: int, kind: str, key: Key, snapshot: Snapshot, snapshot_id: str | None) -> bool:
+        """A reported state. True where it belongs to a complete snapshot that has ended already."""
+        state = self.key_state(kind, key)
+        kept = state.snapshots[o]
+        at = bisect_right(kept, snapshot.ts_us, key=_time_of)
+        again = next((each for each in reversed(kept[:at]) if _same_moment(each, snapshot)), None)
+        if again is None or again.value != snapshot.value:
+            kept.insert(at, snapshot)
+            for track in state.tracks:
+                if track.origin == o:
+                    track.pending.append(snapshot)
+        if snapshot_id is None:
+            return False
+        end = self.ends[o].setdefault(snapshot_id, End())
+        if (kind, *key) not in end.named:
+            end.named.append((kind, *key))
+            end.applied = False
+        return end.count >= 0
+
+    def end(self, o: int, event: SnapshotEnd) -> End:
+        """A complete snapshot ended."""
+        end = self.ends[o].setdefault(event.snapshot_id, End())
+        end.ts_us, end.count, end.applied = event.ts_us, event.count, False
+        return end
+
+    def key_state(self, kind: str, key: Key) -> KeyState:
+        """What is known of a key; of a new one, the complete snapshots that did not name it say zero."""
+        state = self.keys.get((kind, *key))
+        if state is None:
+            state = self.keys[kind, *key] = KeyState()
+            for o in (0, 1):
+                for end in self.ends[o].values():
+                    if end.applied and end.complete and (kind, *key) not in end.named:
+                        _say_zero(state.snapshots[o], end.ts_us)
+        return state
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    def judge(self, kind: str, key: Key, until_us: int) -> Verdict:
+        """All that is to be said of one key, of snapshots up to `until_us`; call it within exact arithmetic."""
+        state = self.key_state(kind, key)
+        comparisons = self._comparisons(kind)
+        if state.stale or [(t.origin, t.about, t.sources) for t in state.tracks] != comparisons:
+            self._begin(state, kind, key, comparisons)
+        verdict = Verdict([], [])
+        for track in state.tracks:
+            self._read(track, state, until_us)
+            self._say_own(track, verdict)
+        self._say_equal(state, kind, key, until_us, verdict)
+        for track in state.tracks:
+            if not state.snapshots[track.origin] and self.promises.of(track.origin, _class(kind)) == "complete":
+                fills, ledger = track.sources
+                moved = fills is not None and key in self.fills[kind, fills]
+                if moved or (ledger is not None and key in self.entries[ledger]):
+                    verdict.unknown.append(
+                        Unknown("LOOKBACK_TRUNCATED", track.origin, "balances", track.compared, key)
+                    )
+        return verdict
+
+    def judge_ends(self, o: int, until_us: int) -> tuple[list[Unknown], set[tuple[str, ...]]]:
+        """The snapshots that are not complete though they said so, and what complete ones newly prove to be zero."""
+        unknown: list[Unknown] = []
+        touched: set[tuple[str, ...]] = set()
+        for name, end in self.ends[o].items():
+            if end.count < 0 or end.ts_us > until_us:
+                continue
+            if not end.complete:
+                unknown.append(Unknown("INCOMPLETE_SNAPSHOT", o, "balances", f"{ORIGINS[o]}:snapshot", (name,)))
+            if end.applied:
+                continue
+            end.applied = True
+            for subject in self._known():
+                state = self.keys.setdefault(subject, KeyState())
+                kept = state.snapshots[o]
+                before = len(kept)
+                kept[:] = [each for each in kept if each.told is not None or each.ts_us != end.ts_us]
+                removed = before - len(kept)
+                added = end.complete and subject not in end.named and _say_zero(kept, end.ts_us)
+                if removed or added:
+                    state.stale = True
+                    touched.add(subject)
+        return unknown, touched
+
+    def _known(self) -> set[tuple[str, ...]]:
+        """Every key of which anything is known."""
+        found = {("position", *key) for o in (0, 1) for key in self.fills["position", o]}
+        found |= {("balance", *key) for o in (0, 1) for key in (*self.fills["balance", o], *self.entries[o])}
+        return found | {name for name, state in self.keys.items() if any(state.snapshots)}
+
+    def _comparisons(self, kind: str) -> list[tuple[int, str, Sources]]:
+        sends = self.promises.sends
+        cross, own = self._sources(kind, (0, 1)), self._sources(kind, (1, 0))
+        found = []
+        if sends(0, _class(kind)):
+            found.append((0, "own", cross))
+        if sends(1, _class(kind)):
+            is_cross = 0 in cross
+            found.append((1, "cross" if is_cross else "own", cross))
+            if own != cross and is_cross:
+                found.append((1, "own", own))
+        return found
+
+    def _sources(self, kind: str, order: tuple[int, int]) -> Sources:
+        """The first of these origins that sends what moves this kind of state."""
+        ledger = self.promises.first_that_sends("ledger", order) if kind == "balance" else None
+        covers_all = ledger is not None and self.promises.contracts[ledger].ledger_covers == "all"
+        return Sources(None if covers_all else self.promises.first_that_sends("fill", order), ledger)
+
+    def _begin(self, state: KeyState, kind: str, key: Key, comparisons: list[tuple[int, str, Sources]]) -> None:
+        """Judge anew all that is kept."""
+        bases = {(track.origin, track.about): track.base for track in state.tracks}
+        state.tracks = [Track(kind, key, *chosen) for chosen in comparisons]
+        for track in state.tracks:
+            track.base = bases.get((track.origin, track.about))
+            track.restart(state.snapshots[track.origin])
+        state.equal = Equal()
+        state.stale = False
+
+    def _read(self, track: Track, state: KeyState, until_us: int) -> None:
+        """Judge what is due in its order: what came late sends it back to the beginning."""
+        ready = self._ready(track, until_us)
+        if not ready:
+            return
+        if ready[0][0] <= track.reached:
+            track.restart(state.snapshots[track.origin])
+            state.equal = Equal()
+            ready = self._ready(track, until_us)
+        for (ts_us, place), snapshot in dict(ready).items():  # of several of one moment the last in the log
+            track.take(self._sight(track, snapshot, ts_us, place))
+            track.reached = (ts_us, place)
+
+    def _ready(self, track: Track, until_us: int) -> list[tuple[Moment, Snapshot]]:
+        """Take what is due out of what is pending, in order."""
+        ready: list[tuple[Moment, Snapshot]] = []
+        rest, track.unanchored = [], []
+        for snapshot in sorted(track.pending, key=lambda each: each.seq):
+            ts_us, place = snapshot.ts_us, END
+            anchor = snapshot.anchor
+            if anchor is not None and track.sources.fills is not None:
+                mark = self.anchors[track.sources.fills].get((anchor.instrument, anchor.trade_id, anchor.side))
+                if mark is None:
+                    rest.append(snapshot)
+                    if ts_us <= until_us:
+                        track.unanchored.append(snapshot)
+                    continue
+                ts_us, place = mark[0], mark[1] + (anchor.when == "after")
+            if ts_us > until_us:
+                rest.append(snapshot)
+            else:
+                ready.append(((ts_us, place), snapshot))
+        track.pending = rest
+        return sorted(ready, key=lambda each: each[0])
+
+    def _sight(self, track: Track, snapshot: Snapshot, ts_us: int, place: int) -> Sight:
+        """The drifts that a snapshot may stand for."""
+        kind, key, sources = track.kind, track.key, track.sources
+        within_us = self.promises.within_us
+        value = to_decimal(snapshot.value)
+        fills = self.fills[kind, sources.fills].get(key) if sources.fills is not None else None
+        entries = self.entries[sources.ledger].get(key) if sources.ledger is not None else None
+        by_fills, likely, label = {ZERO}, value, str(ts_us)
+        if place != END:
+            assert snapshot.anchor is not None
+            label = snapshot.anchor.trade_id
+            moved = fills.before((ts_us, place)) if fills is not None else ZERO
+            by_fills, likely = {moved}, likely - moved
+        elif fills is not None:
+            by_fills, likely = fills.around(ts_us, within_us), likely - fills.by(ts_us)
+        by_entries = {ZERO}
+        if entries is not None:
+            by_entries, likely = entries.around(ts_us, within_us), likely - entries.by(ts_us)
+        tolerance = max(
+            self.promises.tolerance(AMOUNT[kind], key[0]),
+            rounding(value, self.promises.contracts[track.origin].venue_precision),
+        )
+        return Sight(
+            label, ts_us, {value - one - two for one in by_fills for two in by_entries}, tolerance, likely, snapshot
+        )
+
+    # -- own and cross ------------------------------------------------------------------------------------------------
+
+    def _say_own(self, track: Track, verdict: Verdict) -> None:
+        for snapshot in track.unanchored:
+            assert snapshot.anchor is not None
+            source = track.sources.fills if track.sources.fills is not None else track.origin
+            verdict.unknown.append(
+                Unknown("ANCHOR_MISSING", source, "fills", track.compared, (*track.key, snapshot.anchor.trade_id))
+            )
+        if track.base is None:
+            self._doubt_opening(track, verdict)
+        for before, after in pairwise(track.runs):
+            residual = step_between(before.shown(before.last), after.shown(after.first))
+            at = (before.last.ts_us, after.first.ts_us)
+            self._conclude(track, (before.last, after.first), at, residual, verdict)
+
+    @staticmethod
+    def _doubt_opening(track: Track, verdict: Verdict) -> None:
+        """An opening that saw something else than is likely may as well be a movement that is missing."""
+        if not track.sights:
+            return
+        opening, first = track.sights[0], track.runs[0]
+        if opening.likely in first.of(opening):
+            return
+        for sight in track.sights:
+            if track.run_of[id(sight)] is not first:
+                return
+            wide = opening.tolerance + sight.tolerance
+            if all(abs(drift - opening.likely) > wide for drift in sight.drifts):
+                key = (*track.key, sight.label)
+                verdict.unknown.append(Unknown("AMBIGUOUS_OPENING", track.origin, "balances", track.compared, key))
+                return
+
+    def _conclude(
+        self,
+        track: Track,
+        ends: tuple[Sight, Sight],
+        at_us: tuple[int, int],
+        residual: Decimal,
+        verdict: Verdict,
+        *,
+        ours: bool = False,
+    ) -> None:
+        """The residual changed: a break, unless movements may be unknown. `ours`: the later snapshot is our own."""
+        compared = track.compared
+        before, after = ends
+        span_us = (at_us[0] - self.promises.within_us, at_us[1] + self.promises.within_us)
+        for doubt in self._doubts(track):
+            if doubt.lies_in(*span_us):
+                key = (*track.key, after.label)
+                verdict.unknown.append(Unknown(doubt.reason, doubt.origin, doubt.stream, compared, key))
+                return
+        kind, key = track.kind, track.key
+        snapshot = after.snapshot
+        assert isinstance(snapshot, Snapshot)
+        value = to_decimal(snapshot.value)
+        explained, reported = (value, value + residual) if ours else (value - residual, value)
+        names = {"instrument": key[0], "position_side": key[1]} if kind == "position" else {"asset": key[0]}
+        source = track.sources.fills if track.sources.fills is not None else track.sources.ledger
+        what = key[0] if kind == "balance" or key[1] == "net" else f"{key[0]} {key[1]}"
+        verdict.breaks.append(
+            Finding(
+                kind=MISMATCH[kind],
+                identity="position" if kind == "position" else "balance",
+                compared=compared,
+                key=(*key, after.label),
+                names=names,
+                event_us=after.ts_us,
+                due_us=at_us[1] + self.promises.wait_us,
+                cause=_sentence(kind, what, compared, source, plain(residual)),
+                fields=[
+                    FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))
+                ],
+                evidence=[
+                    end.snapshot.told
+                    for end in ends
+                    if isinstance(end.snapshot, Snapshot) and end.snapshot.told is not None
+                ],
+                interval=Interval(at_us[0], at_us[1], before.label, after.label),
+                residual=residual,
+                tolerance=before.tolerance + after.tolerance,
+                span_us=span_us,
+                signs=(1, -1) if source == 1 and compared != "internal:exchange" else (-1, 1),
+            )
+        )
+
+    def _doubts(self, track: Track) -> Iterator[Doubt]:
+        """Why movements may be unknown, and when."""
+        fills, ledger = track.sources
+        if fills is None and (track.kind == "position" or ledger is None):
+            yield Doubt("NEVER_SENT", 0, "fills", _ever)
+        if track.kind == "balance" and ledger is None:
+            yield Doubt("NEVER_SENT", 0, "balances", _ever)
+        for o, kind in ((fills, "fill"), (ledger, "ledger")):
+            if o is not None and self.promises.of(o, "fill" if kind == "fill" else "ledger") == "partial":
+                yield Doubt("PARTIAL", o, "fills" if kind == "fill" else "balances", _ever)
+        if fills is not None and track.kind == "balance":
+            yield Doubt("UNMAPPED_INSTRUMENT", fills, "fills", self.unmapped[fills].between)
+            partly = self.partly_told[fills].get(track.key)
+            if partly is not None:
+                yield Doubt("PARTIAL", fills, "fills", partly.between)
+        streams: dict[int, list[Stream]] = {}
+        if fills is not None:
+            streams.setdefault(fills, []).append("fills")
+        if ledger is not None:
+            streams.setdefault(ledger, []).append("balances")
+        for o, named in streams.items():
+            yield Doubt("SEQ_GAP", o, named[0], lambda start, end, o=o: self.doubted.has_hole(o, start, end))
+            for stream in named:
+                yield Doubt(
+                    "SCHEMA_ERROR", o, stream,
+                    lambda start, end, o=o, stream=stream: self.doubted.has_unread(o, stream, start, end),
+                )  # fmt: skip
+
+    # -- equal --------------------------------------------------------------------------------------------------------
+
+    def _say_equal(self, state: KeyState, kind: str, key: Key, until_us: int, verdict: Verdict) -> None:
+        """Where snapshots of one origin lie between two of the other, both must have the same drift."""
+        ours = next((t for t in state.tracks if (t.origin, t.about) == (0, "own")), None)
+        theirs = next((t for t in state.tracks if t.origin == 1), None)  # cross, if it is made
+        if ours is None or theirs is None:
+            return
+        equal = state.equal
+        seen = (ours.narrowed, theirs.narrowed)
+        if seen != equal.seen:
+            equal = state.equal = Equal()
+            equal.seen = seen
+        self._fill_gaps(equal, ours, theirs, until_us)
+        # Both are held against movements that count for both.
+        common = Track(kind, key, 0, "exchange", self._sources(kind, (0, 1)))
+        spans = {id(gap.sight): gap for gap in equal.gaps}
+        for before, after in pairwise(equal.runs):
+            if not after.allows_none():
+                gap = spans[id(after.first)]
+                residual = step_between(before.shown(before.last), after.shown(after.first))
+                self._conclude(
+                    common, (before.last, after.first), (gap.from_us, gap.to_us), residual, verdict,
+                    ours=gap.origin == 0,
+                )  # fmt: skip
+
+    def _fill_gaps(self, equal: Equal, ours: Track, theirs: Track, until_us: int) -> None:
+        told = sorted(
+            [(sight, track, who) for who, track in ((-1, ours), (1, theirs)) for sight in track.sights],
+            key=lambda each: (each[0].ts_us, each[2]),
+        )
+        times = {-1: [sight.ts_us for sight in ours.sights], 1: [sight.ts_us for sight in theirs.sights]}
+        within_us = self.promises.within_us
+        if not equal.runs:
+            fold(equal.runs, Sight("opening", 0, {ZERO}, ZERO, ZERO))
+        while equal.done < len(told):
+            sight, track, who = told[equal.done]
+            other = theirs if who < 0 else ours
+            if sight.ts_us + within_us > until_us:
+                return
+            last = bisect_right(times[-who], sight.ts_us + within_us) - 1
+            first = bisect_left(times[-who], sight.ts_us - within_us)
+            if first == len(other.sights):
+                return  # what comes after it is not known yet
+            equal.done += 1
+            if last < 0:
+                continue
+            near = [other.sights[last], other.sights[first]]
+            own, run = track.run_of[id(sight)], other.run_of
+            possible = {who * (one - two) for one in own.of(sight) for side in near for two in run[id(side)].of(side)}
+            shown = {
+                who * (one - two) for one in own.shown(sight) for side in near for two in run[id(side)].shown(side)
+            }
+            wide = sight.tolerance + max(side.tolerance for side in near)
+            at_us = [sight.ts_us, *(side.ts_us for side in near)]
+            gap = Sight(sight.label, sight.ts_us, possible, wide, min(shown, key=abs), sight.snapshot)
+            equal.gaps.append(Gap(gap, min(at_us), max(at_us), 0 if who < 0 else 1))
+            fold(equal.runs, gap)
+
+    # -- forgetting ---------------------------------------------------------------------------------------------------
+
+    def trim(self, before_us: int) -> None:
+        """Sum up what is older than that time, or more than is kept; what was concluded from it stands."""
+        for (kind, *key), state in self.keys.items():
+            for o in (0, 1):
+                kept = state.snapshots[o]
+                limit_us = before_us
+                if len(kept) > SIGHTS_KEPT:
+                    limit_us = max(limit_us, kept[len(kept) - SIGHTS_KEPT // 2].ts_us)
+                if not kept or kept[0].ts_us >= limit_us:
+                    continue
+                for track in state.tracks:
+                    if track.origin == o:
+                        self._sum_up(track, limit_us)
+                state.snapshots[o][:] = [each for each in kept if each.ts_us >= limit_us]
+        keep_us = before_us - 2 * self.promises.within_us
+        for axes in (*self.fills.values(), *self.entries):
+            for axis in axes.values():
+                axis.trim(keep_us)
+        for o in (0, 1):
+            self.unmapped[o].trim(keep_us)
+            for partly in self.partly_told[o].values():
+                partly.trim(keep_us)
+            for anchor in [anchor for anchor, mark in self.anchors[o].items() if mark[0] < keep_us]:
+                del self.anchors[o][anchor]
+            for name in [name for name, end in self.ends[o].items() if end.ts_us < keep_us and end.count >= 0]:
+                del self.ends[o][name]
+
+    @staticmethod
+    def _sum_up(track: Track, limit_us: int) -> None:
+        gone = bisect_left(track.sights, limit_us, key=lambda sight: sight.ts_us)
+        if not gone:
+            return
+        runs = [] if track.base is None else [track.base]
+        for sight in track.sights[:gone]:
+            fold(runs, sight)
+        track.base = runs[-1]
+        for sight in track.sights[:gone]:
+            del track.run_of[id(sight)]
+        del track.sights[:gone]
+        track.narrowed += 1
+
+
+def _time_of(snapshot: Snapshot) -> int:
+    return snapshot.ts_us
+
+
+def _same_moment(one: Snapshot, two: Snapshot) -> bool:
+    return one.ts_us == two.ts_us and one.anchor == two.anchor and one.told is not None
+
+
+def _say_zero(kept: list[Snapshot], ts_us: int) -> bool:
+    """Add the zero of a complete snapshot, unless something was reported at that time."""
+    at = bisect_left(kept, ts_us, key=_time_of)
+    if any(each.ts_us == ts_us and each.anchor is None for each in kept[at:]):
+        return False
+    kept.insert(at, Snapshot(ts_us, -1, "0"))
+    return True
+
+
+def _ever(_: int, __: int) -> bool:
+    return True
+
+
+def _class(kind: str) -> Class:
+    return "position" if kind == "position" else "balance"
+
+
+def _sentence(kind: str, what: str, compared: str, source: int | None, residual: str) -> str:
+    """What is wrong, in one sentence."""
+    if compared == "internal:exchange":
+        return f"the {kind} of {what} at the exchange and in our books moved apart by {residual}"
+    whose = {0: "our", 1: "the exchange's own", None: "no"}[source]
+    teller = "the exchange" if compared.startswith("exchange") else "our books"
+    return f"the {kind} of {what} that {teller} reported moved by {residual} more than {whose} movements explain"
+
+
+def told_snapshot(event: Position | Balance, seq: int, told: Told) -> tuple[str, Key, Snapshot]:
+    """What a reported state is about, and the state."""
+    if isinstance(event, Position):
+        key = position_key(event.instrument, event.position_side)
+        return "position", key, Snapshot(event.ts_us, seq, event.qty, event.anchor, told)
+    return "balance", (event.asset,), Snapshot(event.ts_us, seq, event.total, event.anchor, told)
