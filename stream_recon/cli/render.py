@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SEVERITY_STYLE = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 TRANSITION_STYLE = {
     "OPENED": "bold red", "REOPENED": "bold red", "UPDATED": "yellow", "SUPERSEDED": "yellow", "CLEARED": "green",
-    "RESOLVED": "green", "ACKNOWLEDGED": "cyan",
+    "RESOLVED": "green", "ACKNOWLEDGED": "cyan", "ANNOTATED": "cyan",
 }  # fmt: skip
 _LONGEST_ACCOUNT = 28
 _ID_SHOWN = 10

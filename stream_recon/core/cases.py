@@ -97,6 +97,7 @@ class Seen(Struct, gc=False):
     """The watermark of its own feed just before it."""
     offset: int | None = None
     value: bytes | None = None
+    """As it was sent; in a case, which may stand for long, deflated."""
 
 
 class Case(Struct):

@@ -7,13 +7,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.cases import AMOUNT_FIELDS, CONTENT_FIELDS, EXACTLY, differing_fields, fold
-from stream_recon.domain.amounts import difference, plain, relative_size
-from stream_recon.domain.discrepancies import Discrepancy, Evidence, FieldDifference, alert_id, severity_of
+from stream_recon.core.deflate import deflate, inflate
+from stream_recon.domain.amounts import difference, plain, relative_size, to_decimal
+from stream_recon.domain.discrepancies import Discrepancy, Evidence, FieldDifference, alert_id, severity_of, worst
 from stream_recon.domain.events import ORIGINS
 
 if TYPE_CHECKING:
     from stream_recon.core.cases import Claim, Seen, Tolerance
-    from stream_recon.domain.discrepancies import Kind, Thresholds
+    from stream_recon.domain.discrepancies import Kind, Severity, Thresholds
 
 
 class Place(NamedTuple):
@@ -55,7 +56,7 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
         status="OPEN",
         kind=claim.kind,
         identity="trade",
-        severity=severity_of(claim.kind, size, thresholds),
+        severity=_severity(claim, fields, thresholds, instrument),
         account=account,
         venue=venue,
         account_id=account_id,
@@ -82,10 +83,17 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
     )
 
 
+def put_away(seen: Seen) -> Seen:
+    """The record as a case keeps it."""
+    if seen.value is not None:
+        seen.value = deflate(seen.value)
+    return seen
+
+
 def _record(seen: Seen) -> dict[str, object]:
     """The record as it was sent; of one that was agreed and put away, the fields that are kept."""
     if seen.value is not None:
-        return dict(json.loads(seen.value, parse_float=str))
+        return dict(json.loads(inflate(seen.value), parse_float=str))
     return {"trade_id": seen.trade_id, **_contents(seen)}
 
 
@@ -118,17 +126,34 @@ def _difference(field: str, internal: str | None, exchange: str | None) -> Field
     return FieldDifference(field, internal, exchange)
 
 
-def _size(fields: list[FieldDifference]) -> Decimal:
-    """The size of the field that differs most; 1 where one side has none, or that is no number."""
-    return max(
-        (
-            relative_size(field.internal, field.exchange)
-            if field.difference is not None and field.internal is not None and field.exchange is not None
-            else Decimal(1)
-            for field in fields
-        ),
-        default=Decimal(0),
+def _severity(claim: Claim, fields: list[FieldDifference], thresholds: Thresholds, instrument: str) -> Severity:
+    """That of the worst field. A fee is an amount of its asset, a quantity one of its instrument."""
+    asset_of = {"qty": instrument}
+    for side in claim.sides:
+        for seen in side:
+            asset_of["fee"] = _contents(seen).get("fee_asset", asset_of.get("fee", ""))
+    return worst(
+        severity_of(
+            claim.kind,
+            _size_of(field),
+            thresholds,
+            asset=asset_of.get(field.field),
+            amount=to_decimal(field.difference) if field.difference is not None else None,
+        )
+        for field in fields
     )
+
+
+def _size(fields: list[FieldDifference]) -> Decimal:
+    """The size of the field that differs most."""
+    return max(map(_size_of, fields), default=Decimal(0))
+
+
+def _size_of(field: FieldDifference) -> Decimal:
+    """The size of a difference; 1 where one side has none, or that is no number."""
+    if field.difference is None or field.internal is None or field.exchange is None:
+        return Decimal(1)
+    return relative_size(field.internal, field.exchange)
 
 
 def _cause(claim: Claim, fields: list[FieldDifference]) -> str:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stream_recon.core.watermarks import Clock, Source
+    from stream_recon.domain.commands import AlertCommand, Refused
     from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.discrepancies import Alert
 
 
 class Batch(Struct):
@@ -59,7 +61,7 @@ class Lane:
         self.partition = partition
         self.tallies: Counter[str] = Counter()
         self.directory = Directory(contracts)
-        self.register = Register()
+        self.register = Register(rules.age_limit_us if rules is not None else None)
         self.conditions = Conditions(partition, self.directory, self.register)
         self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
@@ -158,6 +160,11 @@ class Lane:
         if heard_us == UNKNOWN_US:
             return idle_us + max(0, newest_us - clock.owed_since_us) if clock.owed else 0
         return newest_us - heard_us + idle_us
+
+    def command(self, command: AlertCommand, time_us: int) -> Alert | Refused:
+        """Do what a person asks about one alert; `time_us` is Kafka's time of the command."""
+        self.register.trigger_us = time_us
+        return self.register.command(command)
 
     def trusted_heartbeats(self, at_end_us: dict[tuple[Origin, Stream], int]) -> list[tuple[Origin, Stream, Heartbeat]]:
         """The heartbeats that `silence: trust` allows: an idle feed follows the other one, never beyond it."""

@@ -16,8 +16,9 @@ from stream_recon.core.cases import Case, Seen
 from stream_recon.core.conditions import Numbering, Unread
 from stream_recon.core.describe import split_key
 from stream_recon.core.names import names_of
+from stream_recon.core.newest import Packed
 from stream_recon.core.watermarks import UNKNOWN_US
-from stream_recon.domain.discrepancies import Alert
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import Origin, Stream
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Changes(Struct, array_like=True):
     dropped: list[str] = []
     waiting: list[Waiting] = []
     cases: list[Case] = []
-    alerts: list[Alert] = []
+    discrepancies: list[Packed] = []
+    feed_conditions: list[FeedCondition] = []
     forgotten: list[tuple[int, str]] = []
     """(hour of event time at which to retire it, alert id)."""
     retired_hour: int = 0
@@ -90,14 +92,15 @@ class Changes(Struct, array_like=True):
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
     """Gather what changed since the last call, and start anew."""
     book, conditions, register = lane.book, lane.conditions, lane.register
-    newest = {entry.alert.alert_id: entry.alert for entry in published}
+    newest = {entry.alert.alert_id: entry.alert for entry in published}.values()
     changes = _common(lane)
     changes.matched = book.paired
     changes.gone = book.gone
     changes.dropped = list(book.dropped)
     changes.waiting = [_waiting(o, key, book.waiting[o][key]) for o in (0, 1) for key in book.fresh[o]]
     changes.cases = [book.cases[key] for key in book.touched]
-    changes.alerts = [alert for name, alert in newest.items() if name in register.newest]
+    changes.discrepancies = [register.newest.packed(alert) for alert in newest if isinstance(alert, Discrepancy)]
+    changes.feed_conditions = [alert for alert in newest if isinstance(alert, FeedCondition)]
     changes.forgotten = register.forgotten
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
@@ -155,7 +158,8 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
         ),
         ("waiting", (_waiting(o, key, seen) for o in (0, 1) for key, seen in book.waiting[o].items())),
         ("cases", iter(book.cases.values())),
-        ("alerts", iter(lane.register.newest.values())),
+        ("discrepancies", lane.register.newest.discrepancies()),
+        ("feed_conditions", lane.register.newest.feed_conditions()),
         ("forgotten", ((hour, name) for hour, names in lane.register.retiring.items() for name in names)),
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
@@ -176,14 +180,11 @@ def restore(lane: Lane, changes: Changes) -> None:
     _restore_removals(lane, changes)
     for waiting in changes.waiting:
         _restore_waiting(lane, waiting)
-    for alert in changes.alerts:
-        register.newest[alert.alert_id] = alert
-    for hour, name in changes.forgotten:
-        register.newest.pop(name, None)
-        register.retiring.setdefault(hour, []).append(name)
-    register.retired_hour = max(register.retired_hour, changes.retired_hour)
-    for hour in [hour for hour in register.retiring if hour <= register.retired_hour]:
-        del register.retiring[hour]
+    for packed in changes.discrepancies:
+        register.newest.put(packed)
+    for condition in changes.feed_conditions:
+        register.newest.put(condition)
+    register.restore_forgotten(changes.forgotten, changes.retired_hour)
     _restore_conditions(lane, changes)
     for case in changes.cases:
         book.cases[case.key] = case

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
-from stream_recon.core.describe import Place, discrepancy_of, split_key, trade_alert_id
+from stream_recon.core.describe import Place, discrepancy_of, put_away, split_key, trade_alert_id
 from stream_recon.core.names import name_of, names_of, possible_roots
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Thresholds
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Mapping
 
     from stream_recon.core.accounts import Account, Directory, Feeds
     from stream_recon.core.cases import Claim
     from stream_recon.core.conditions import Conditions
     from stream_recon.core.watermarks import Clock
-    from stream_recon.domain.discrepancies import Kind
+    from stream_recon.domain.discrepancies import Kind, Severity
     from stream_recon.domain.events import Fill
 
 COPIES_KEPT = 8
@@ -41,6 +42,8 @@ class Rules(NamedTuple):
     horizon_us: int = 60 * 60 * 1_000_000
     """For how long, in event time, what agrees is remembered."""
     thresholds: Thresholds = Thresholds()
+    age_limit_us: Mapping[Severity, int] = {}
+    """How old a discrepancy may get, by severity, until it is overdue."""
 
 
 class TradeBook:
@@ -168,7 +171,7 @@ class TradeBook:
 
     def _take_waiting(self, account: Account, o: int, key: str) -> None:
         """Make a case of a waiting record."""
-        seen = self.waiting[o][key]
+        seen = put_away(self.waiting[o][key])
         self._leave_waiting(account, o, key)
         self.cases[key] = Case(key, ([seen], []) if o == 0 else ([], [seen]))
         self.touched[key] = None
@@ -211,7 +214,7 @@ class TradeBook:
         ):
             self.counts["duplicate"] += 1
             return
-        side.append(seen)
+        side.append(put_away(seen))
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
         self._judge(account, case)

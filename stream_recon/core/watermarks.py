@@ -11,6 +11,7 @@ coarse buckets that are looked at only once, when the clock reaches them.
 
 from __future__ import annotations
 
+from array import array
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ class Deadlines:
     __slots__ = ("_bucket_starts", "_buckets", "_near", "_reached", "next_us")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, list[tuple[int, str]]] = {}
+        self._buckets: dict[int, tuple[array[int], list[str]]] = {}
         self._bucket_starts: list[int] = []
         self._near: list[tuple[int, str]] = []
         self._reached = -1
@@ -48,12 +49,13 @@ class Deadlines:
             return
         bucket = self._buckets.get(number)
         if bucket is None:
-            self._buckets[number] = [(due_us, key)]
+            self._buckets[number] = (array("q", (due_us,)), [key])
             heappush(self._bucket_starts, number)
             start_us = number << _BUCKET_SHIFT
             self.next_us = min(self.next_us, start_us)
         else:
-            bucket.append((due_us, key))
+            bucket[0].append(due_us)
+            bucket[1].append(key)
 
     def pop_due(self, until_us: int, waits: Callable[[str], bool]) -> Iterator[str]:
         """Take out, one by one, the keys due at or before `until_us` that still wait."""
@@ -61,9 +63,9 @@ class Deadlines:
             while self._bucket_starts and self._bucket_starts[0] << _BUCKET_SHIFT <= until_us:
                 number = heappop(self._bucket_starts)
                 self._reached = max(self._reached, number)
-                for entry in self._buckets.pop(number):
-                    if waits(entry[1]):
-                        heappush(self._near, entry)
+                for due_us, key in zip(*self._buckets.pop(number), strict=True):
+                    if waits(key):
+                        heappush(self._near, (due_us, key))
             if self._near and self._near[0][0] <= until_us:
                 key = heappop(self._near)[1]
                 self._set_next()

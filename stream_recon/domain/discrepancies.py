@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from stream_recon.domain.amounts import to_decimal
 from stream_recon.domain.events import Origin, Stream
+from stream_recon.domain.lifecycle import STANDING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 Kind = Literal[
     "missing_internal", "missing_exchange", "fill_mismatch", "order_mismatch", "position_mismatch",
@@ -20,7 +25,9 @@ Kind = Literal[
 ]  # fmt: skip
 Identity = Literal["trade", "order", "position", "balance", "net_change"]
 Status = Literal["OPEN", "ACKNOWLEDGED", "RESOLVED", "CLEARED"]
-Transition = Literal["OPENED", "UPDATED", "CLEARED", "REOPENED", "ACKNOWLEDGED", "RESOLVED", "SUPERSEDED"]
+Transition = Literal[
+    "OPENED", "UPDATED", "CLEARED", "REOPENED", "ACKNOWLEDGED", "RESOLVED", "SUPERSEDED", "ANNOTATED",
+]  # fmt: skip
 Severity = Literal["critical", "warning", "info"]
 Reason = Literal[
     "STALE", "NEVER_SENT", "SEQ_GAP", "CLOCK_SKEW", "SCHEMA_ERROR", "UNMAPPED_INSTRUMENT", "LOOKBACK_TRUNCATED",
@@ -69,6 +76,20 @@ class Evidence(Struct, frozen=True, omit_defaults=True):
     record: dict[str, object]
 
 
+class Handling(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What people did about an alert, and what they left with it."""
+
+    by: str
+    """Who did the newest of it."""
+    acknowledged_by: str | None = None
+    resolved_by: str | None = None
+    assignee: str | None = None
+    comment: str | None = None
+    """The newest; those before are in earlier versions."""
+    suppressed_until_us: int | None = None
+    """Nobody is notified of what a record before this time (Kafka's) makes of it."""
+
+
 class Discrepancy(Struct, kw_only=True, tag_field="record", tag="discrepancy"):
     """The state of one discrepancy after one transition; on recon.alerts.v1 each, on recon.breaks.v1 the newest."""
 
@@ -108,10 +129,16 @@ class Discrepancy(Struct, kw_only=True, tag_field="record", tag="discrepancy"):
     split: list[SplitPart] = []
     explained_by: list[str] = []
     """Ids of the discrepancies that this one follows from; one that is explained in full is not paged."""
+    opened_us: int = 0
+    """The time of events from which on it stands: the `due_us` of what opened it, or opened it again."""
+    age_limit_us: int | None = None
+    """How old it may get at its severity; None: no limit is set."""
     reopened: int = 0
     late: bool = False
     """A record arrived later than its contract allows."""
     notify: bool = True
+    """False where it is suppressed, or explained in full by others."""
+    handling: Handling | UnsetType = UNSET
     strategy: str = "real_time"
 
 
@@ -136,6 +163,8 @@ class FeedCondition(Struct, kw_only=True, tag_field="record", tag="feed_conditio
     cause: str
     reopened: int = 0
     notify: bool = True
+    """False where it is suppressed."""
+    handling: Handling | UnsetType = UNSET
 
 
 Alert = Discrepancy | FeedCondition
@@ -146,11 +175,25 @@ def alert_id(*facts: str) -> str:
     return blake2b("\x1f".join(facts).encode(), digest_size=16).hexdigest()
 
 
+# -- severity ---------------------------------------------------------------------------------------------------------
+
+
+class AbsoluteLimits(NamedTuple):
+    """Amounts of one asset that decide whatever the relative size."""
+
+    dust: Decimal | None = None
+    """A difference of at most so much is info."""
+    critical: Decimal | None = None
+    """A difference of at least so much is critical."""
+
+
 class Thresholds(NamedTuple):
     """Above which size a numeric difference is critical, and a person's to resolve."""
 
     critical: Decimal = Decimal("0.01")
     warning: Decimal = Decimal("0.001")
+    absolute: Mapping[str, AbsoluteLimits] = {}
+    """By asset; for the quantity of a fill or an order by instrument."""
 
 
 _AT_LEAST: dict[Kind, Severity] = {
@@ -159,11 +202,101 @@ _AT_LEAST: dict[Kind, Severity] = {
     "duplicate_conflict": "warning",
     "ledger_missing": "critical",
 }
+_RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 
 
-def severity_of(kind: Kind, size: Decimal, thresholds: Thresholds) -> Severity:
-    """Severity by kind and size (a fraction)."""
-    floor = _AT_LEAST.get(kind, "info")
-    if floor == "critical" or size > thresholds.critical:
+def severity_of(
+    kind: Kind, size: Decimal, thresholds: Thresholds, *, asset: str | None = None, amount: Decimal | None = None
+) -> Severity:
+    """Severity by kind and size (a fraction); `amount` is the difference itself, where it is one of an asset.
+
+    Of the absolute limits the critical one holds before dust. What the kind alone makes of it is never undercut.
+    """
+    return worst([_AT_LEAST.get(kind, "info"), _by_amount(asset, amount, thresholds) or _by_size(size, thresholds)])
+
+
+def worst(severities: Iterable[Severity]) -> Severity:
+    """The highest of them; info of none."""
+    return max(severities, key=_RANK.__getitem__, default="info")
+
+
+def _by_size(size: Decimal, thresholds: Thresholds) -> Severity:
+    if size > thresholds.critical:
         return "critical"
-    return "warning" if floor == "warning" or size > thresholds.warning else "info"
+    return "warning" if size > thresholds.warning else "info"
+
+
+def _by_amount(asset: str | None, amount: Decimal | None, thresholds: Thresholds) -> Severity | None:
+    limits = thresholds.absolute.get(asset) if asset is not None else None
+    if limits is None or amount is None:
+        return None
+    if limits.critical is not None and abs(amount) >= limits.critical:
+        return "critical"
+    return "info" if limits.dust is not None and abs(amount) <= limits.dust else None
+
+
+_NEVER_AUTOMATIC: frozenset[Kind] = frozenset({
+    "missing_internal", "missing_exchange", "ledger_missing", "duplicate_conflict",
+})  # fmt: skip
+
+
+def auto_resolvable(alert: Discrepancy) -> bool:
+    """Whether it is small enough to be corrected without a person: never where one side has nothing to correct."""
+    return (
+        alert.status in STANDING
+        and alert.severity == "info"
+        and alert.kind not in _NEVER_AUTOMATIC
+        and all(field.internal is not None and field.exchange is not None for field in alert.fields)
+    )
+
+
+# -- age, notification, and what counts as new ------------------------------------------------------------------------
+
+
+def age_us(alert: Alert, now_us: int) -> int:
+    """For how long it has stood; 0 where that cannot be said."""
+    since_us = alert.opened_us if isinstance(alert, Discrepancy) else alert.since_us
+    return max(now_us - since_us, 0) if since_us > 0 else 0
+
+
+def overdue(alert: Alert, now_us: int) -> bool:
+    """Whether it stands for longer than is allowed at its severity."""
+    limit_us = alert.age_limit_us if isinstance(alert, Discrepancy) else None
+    return alert.status in STANDING and limit_us is not None and age_us(alert, now_us) > limit_us
+
+
+def explained_in_full(alert: Alert) -> bool:
+    """Whether other discrepancies account for all of it."""
+    return (
+        isinstance(alert, Discrepancy)
+        and bool(alert.explained_by)
+        and not any(part.name == "unexplained" and to_decimal(part.amount) for part in alert.split)
+    )
+
+
+def suppressed(alert: Alert, now_us: int) -> bool:
+    """Whether nobody is to be notified of what a record of that time (Kafka's) makes of it."""
+    until_us = None if isinstance(alert.handling, UnsetType) else alert.handling.suppressed_until_us
+    return until_us is not None and now_us < until_us
+
+
+def same_in_substance(known: Alert, alert: Alert) -> bool:
+    """Whether what a person has settled is what is found again: then it stays settled.
+
+    Of a discrepancy the substance is its kind, the fields that differ and their values, the residual, and which origins
+    spoke of it in which way (a trade, a correction, a bust); not where the records lie, nor how severe it is taken to
+    be. Of a feed condition it is since when the feed is not known, and how much that holds up, by powers of two.
+    """
+    if isinstance(known, FeedCondition) or isinstance(alert, FeedCondition):
+        return (
+            isinstance(known, FeedCondition)
+            and isinstance(alert, FeedCondition)
+            and known.since_us == alert.since_us
+            and alert.waiting < 2 * max(known.waiting, 1)
+        )
+    return _substance(known) == _substance(alert)
+
+
+def _substance(alert: Discrepancy) -> tuple[object, ...]:
+    spoke = {(evidence.origin, evidence.record.get("exec") or "trade") for evidence in alert.evidence}
+    return alert.kind, alert.fields, alert.residual, spoke

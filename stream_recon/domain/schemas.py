@@ -18,6 +18,7 @@ from stream_recon.domain.discrepancies import (
     Evidence,
     FeedCondition,
     FieldDifference,
+    Handling,
     Interval,
     SplitPart,
 )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 ALERTS: tuple[type[Struct], ...] = (Discrepancy, FeedCondition)
-_PARTS: tuple[type[Struct], ...] = (Anchor, Evidence, FieldDifference, Interval, SplitPart)
+_PARTS: tuple[type[Struct], ...] = (Anchor, Evidence, FieldDifference, Handling, Interval, SplitPart)
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 # An amount may be sent as a JSON number too; what its text must obey, its value must.

@@ -271,11 +271,7 @@ class Keeper:
         kinds: Counter[str] = Counter()
         for held in self._held.values():
             verdicts.update(held.lane.counts)
-            kinds.update(
-                alert.kind if isinstance(alert, Discrepancy) else alert.reason
-                for alert in held.lane.register.newest.values()
-                if held.lane.register.stands(alert.alert_id)
-            )
+            kinds.update(held.lane.register.newest.standing)
         metrics.OPEN.clear()
         for verdict, count in verdicts.items():
             metrics.VERDICTS.labels(verdict).set(count)
