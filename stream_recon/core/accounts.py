@@ -9,7 +9,11 @@ from stream_recon.core.watermarks import UNKNOWN_US, Clock, Source
 from stream_recon.domain.events import ORIGINS, STREAMS, account_of, default_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream_recon.core.books import AccountBook
     from stream_recon.core.cases import Terms
+    from stream_recon.core.promises import Heard
     from stream_recon.domain.contracts import Contracts, FeedContract
     from stream_recon.domain.events import Origin, Stream
 
@@ -55,8 +59,8 @@ class Account:
     """One account: key, contracts, and the clocks of its fills."""
 
     __slots__ = (
-        "clocks", "contracts", "default_source", "feeds", "grace_us", "name", "parked", "promised", "terms",
-        "within_us",
+        "book", "clocks", "contracts", "default_source", "feeds", "grace_us", "heard", "name", "parked", "promised",
+        "terms", "trimmed_us", "unsettled", "within_us",
     )  # fmt: skip
 
     def __init__(self, name: str, feeds: Feeds, contracts: tuple[FeedContract, FeedContract], terms: Terms) -> None:
@@ -72,6 +76,14 @@ class Account:
         self.default_source = feeds.default_source
         self.parked: set[str] = set()
         """Cases whose absence proves nothing for now: a hole in the numbering, or a record that could not be read."""
+        self.heard: Heard = (set(), set())
+        """What has been heard of its venue; shared by all accounts of that."""
+        self.book: AccountBook | None = None
+        """Orders, positions, balances and ledgers; None where nobody sends any."""
+        self.unsettled = False
+        """Something in its book is due, or waits for nothing yet."""
+        self.trimmed_us = UNKNOWN_US
+        """What is older than that has been summed up."""
 
 
 class Directory:
@@ -80,10 +92,17 @@ class Directory:
     def __init__(self, contracts: Contracts) -> None:
         self.contracts = contracts
         self.accounts: dict[tuple[str, str], Account] = {}
+        self.by_name: dict[str, Account] = {}
+        self.heard: dict[str, Heard] = {}
+        """By venue."""
+        self.opened: Callable[[Account], None] | None = None
+        """Told of each new account."""
         self.feeds: dict[tuple[Clock, Clock, str | None, str | None], Feeds] = {}
         self.terms: dict[tuple[int, int], Terms] = {}
         """By the contracts, which are the same objects as long as `contracts` is."""
         self.clocks: dict[tuple[Origin, Stream, str, tuple[str, ...] | None], Clock] = {}
+        self.pairs: dict[tuple[Clock, Clock], None] = {}
+        """Of each stream, the clocks that stand against each other."""
         self.sources: dict[tuple[Origin, Stream], dict[str, Source]] = {(o, s): {} for o in ORIGINS for s in STREAMS}
 
     def account(self, venue: str, account_id: str) -> Account:
@@ -93,16 +112,24 @@ class Directory:
             internal, exchange = (self.contracts.of(origin, venue, account_id) for origin in ORIGINS)
             clocks = self.clock("fills", venue, account_id, internal), self.clock("fills", venue, account_id, exchange)
             promises = internal.fills, exchange.fills
+            self.pairs[clocks] = None
             feeds = self.feeds.setdefault((*clocks, *promises), Feeds(clocks, promises))
             terms = self.terms.setdefault((id(internal), id(exchange)), terms_of(internal, exchange))
             account = Account(account_of(venue, account_id), feeds, (internal, exchange), terms)
+            account.heard = self.heard.setdefault(venue, (set(), set()))
             self.accounts[venue, account_id] = account
+            self.by_name[account.name] = account
+            if self.opened is not None:
+                self.opened(account)
         return account
+
+    def named(self, name: str) -> Account:
+        """The account of a name (venue|account_id), known or new."""
+        return self.by_name.get(name) or self.account(*name.split("|", 1))
 
     def of_key(self, key: str) -> Account:
         """The account of a trade key."""
-        venue, account_id = key.split("\x1f", 1)[0].split("|", 1)
-        return self.account(venue, account_id)
+        return self.named(key.split("\x1f", 1)[0])
 
     def clock(self, stream: Stream, venue: str, account_id: str, contract: FeedContract) -> Clock:
         """The clock of a feed, known or new."""

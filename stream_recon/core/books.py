@@ -13,8 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import localcontext
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
 
 from stream_recon.core.causes import Cause, split, subjects_of
 from stream_recon.core.describe import published_form
@@ -22,23 +25,21 @@ from stream_recon.core.findings import Told
 from stream_recon.core.ledger import Entries, Entry
 from stream_recon.core.movements import Move
 from stream_recon.core.orders import Orders
+from stream_recon.core.promises import Promises
 from stream_recon.core.states import States, told_snapshot
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.amounts import EXACT
 from stream_recon.domain.discrepancies import alert_id
-from stream_recon.domain.events import Fill, Ledger, Order, SnapshotEnd, Stream
+from stream_recon.domain.events import STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
     from stream_recon.core.findings import Finding, Subject, Unknown, Verdict
     from stream_recon.core.movements import Key
-    from stream_recon.core.promises import Class, Promises
+    from stream_recon.core.promises import Class
+    from stream_recon.core.trades import Rules
     from stream_recon.core.watermarks import Clock
-    from stream_recon.domain.discrepancies import Thresholds
-    from stream_recon.domain.events import Balance, Position
     from stream_recon.domain.instruments import Instrument, Instruments
 
 Agenda = Literal["ledger", "orders", "states"]
@@ -48,6 +49,9 @@ AGENDAS: dict[Agenda, tuple[Class, ...]] = {
     "states": ("fill", "position", "balance", "ledger"),
 }
 """What is judged, causes first, and the classes of records that it waits for."""
+_CLASS_OF: dict[type, Class] = {
+    Fill: "fill", Order: "order", Position: "position", Balance: "balance", Ledger: "ledger",
+}  # fmt: skip
 FOLD: Subject = ("fold",)
 TAPE_LIMIT = 2_000
 """Fills that wait to be counted; more are counted before anything is due."""
@@ -61,7 +65,7 @@ class AccountBook:
         self.promises = promises
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
-        self._lookup = lambda name: instruments.of(venue, name)
+        self._lookup = partial(instruments.of, venue)
         doubted = conditions.doubted(account)
         self.states = States(promises, self.instrument_of, doubted)
         self.orders = Orders(promises, doubted)
@@ -125,13 +129,20 @@ class AccountBook:
         if FOLD not in self.scheduled:
             self.scheduled[FOLD] = move.ts_us
             self.push("orders", move.ts_us + self.promises.wait_us, FOLD)
-            self.push("states", move.ts_us + self.promises.wait_us, FOLD)
         if move.ts_us - self.promises.within_us <= self.reached_us or len(tape) > TAPE_LIMIT:
             self.fold()
 
+    def recount(self, o: int, before: list[Move], after: list[Move]) -> None:
+        """What some records count for is not what it was."""
+        for move in before:
+            if move not in after:
+                self.count(o, replace(move, sign=-move.sign))
+        for move in after:
+            if move not in before:
+                self.count(o, move)
+
     def fold(self) -> None:
         """Count the fills on the tape."""
-        self.scheduled.pop(FOLD, None)
         for o in (0, 1):
             tape = self.tape[o]
             if not tape:
@@ -152,7 +163,7 @@ class AccountBook:
             self.push("states", ts_us + self.promises.wait_us + self.promises.patience_us, subject)
         elif ts_us - self.promises.within_us <= judged_us:
             self.states.key_state(kind, key).stale = True
-            self.late.add(subject)
+            self.judge_late(subject)
 
     def order(self, o: int, event: Order, offset: int | None, value: bytes) -> None:
         """An update of an order."""
@@ -166,7 +177,7 @@ class AccountBook:
             self.scheduled[subject] = due_us
             self.push("orders", due_us, subject)
         if ts_us + self.promises.wait_us <= self.judged_us.get(subject, UNKNOWN_US):
-            self.late.add(subject)
+            self.judge_late(subject)
 
     def snapshot(self, o: int, event: Position | Balance, offset: int | None, value: bytes) -> None:
         """A reported position or balance."""
@@ -176,13 +187,17 @@ class AccountBook:
         self._state_due(subject, event.ts_us)
         if ended:
             self._state_due(("snapshot", str(o)), event.ts_us)
-        if kind == "balance" and getattr(event, "free", None) is not None and getattr(event, "locked", None) is not None:
+        if (
+            kind == "balance"
+            and getattr(event, "free", None) is not None
+            and getattr(event, "locked", None) is not None
+        ):
             self.push("states", event.ts_us + self.promises.wait_us, subject)
 
     def _state_due(self, subject: Subject, ts_us: int) -> None:
         judged_us = self.judged_us.setdefault(subject, UNKNOWN_US)
         if ts_us <= judged_us:
-            self.late.add(subject)
+            self.judge_late(subject)
         else:
             self.push("states", ts_us + self.promises.wait_us, subject)
             # What the other side reported near by is compared with it a little later.
@@ -197,13 +212,11 @@ class AccountBook:
         """An entry of the ledger."""
         seq = self.next_seq(o)
         told = Told(o, "balances", offset, value)
-        entry = Entry(
-            event.ts_us, seq, event.ledger_id, event.asset, event.delta, event.reason, event.ref_id, told
-        )
+        entry = Entry(event.ts_us, seq, event.ledger_id, event.asset, event.delta, event.reason, event.ref_id, told)
         news = self.entries.add(o, entry)
         subject = ("ledger",)
         if event.ts_us <= self.judged_us.get(subject, UNKNOWN_US):
-            self.late.add(subject)
+            self.judge_late(subject)
         else:
             self.push("ledger", event.ts_us + self.promises.wait_us, subject)
         if news and self.states.entry(o, seq, event):
@@ -215,6 +228,11 @@ class AccountBook:
         if due_us < self.waits.get(agenda, due_us + 1):
             self.waits.pop(agenda, None)
             self.account.unsettled = True
+
+    def judge_late(self, subject: Subject) -> None:
+        """Let a subject be judged anew at once."""
+        self.late.add(subject)
+        self.account.unsettled = True
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
@@ -232,7 +250,9 @@ class AccountBook:
 
     def _affected(self, cause: Cause) -> None:
         if self.said:
-            self.late |= {subject for subject in subjects_of(cause, self.instrument_of) if self.said.get(subject)}
+            for subject in subjects_of(cause, self.instrument_of):
+                if self.said.get(subject):
+                    self.judge_late(subject)
 
 
 def _order(move: Move) -> tuple[int, int]:
@@ -242,27 +262,82 @@ def _order(move: Move) -> tuple[int, int]:
 class Books:
     """The books of all accounts of one partition number, and what was published of them."""
 
-    def __init__(
-        self,
-        partition: int | None,
-        directory: Directory,
-        conditions: Conditions,
-        thresholds: Thresholds,
-        horizon_us: int,
-    ) -> None:
+    def __init__(self, partition: int | None, directory: Directory, conditions: Conditions, rules: Rules) -> None:
         self.partition = partition
         self.directory = directory
         self.conditions = conditions
         self.register = conditions.register
-        self.thresholds = thresholds
-        self.horizon_us = horizon_us
+        self.rules = rules
         self.topics: dict[tuple[int, Stream], str | None] = {}
+        self.fresh_heard: list[tuple[str, int, Class]] = []
+        """(venue, origin, class) first heard since the last drain."""
+        self.restored = False
+        """A state was restored, and its conclusions have not been drawn again yet."""
+
+    def open(self, account: Account) -> None:
+        """Keep the books of a new account, unless both sides have said that there is nothing to keep them by."""
+        if all(
+            promise == "absent"
+            for contract in account.contracts
+            for promise in (contract.orders, contract.positions, contract.balances)
+        ):
+            return
+        venue, account_id = account.name.split("|", 1)
+        clocks = {
+            (o, stream): self.directory.clock(stream, venue, account_id, account.contracts[o])
+            for o in (0, 1)
+            for stream in STREAMS
+        }
+        self.directory.pairs |= {(clocks[0, stream], clocks[1, stream]): None for stream in STREAMS}
+        promises = Promises(account.contracts, clocks, account.heard)
+        account.book = AccountBook(account, promises, self.conditions, self.rules.instruments)
+
+    # -- what is heard ------------------------------------------------------------------------------------------------
+
+    def hear(self, account: Account, o: int, kind: Class) -> None:
+        """A class of records came for the first time of this venue: what nobody promised is sent after all."""
+        account.heard[o].add(kind)
+        self.fresh_heard.append((account.name.split("|", 1)[0], o, kind))
+        self._changed(account.name.split("|", 1)[0])
+
+    def first_heard(self, clock: Clock) -> None:
+        """A feed spoke for the first time."""
+        self._changed(clock.venue)
+
+    def _changed(self, venue: str) -> None:
+        for (of_venue, _), account in self.directory.accounts.items():
+            if of_venue == venue and account.book is not None:
+                account.book.promises.changed()
+                self.reconsider(account)
+                self.settle(account)
+
+    def reconsider(self, account: Account) -> None:
+        """Something is known now that puts all conclusions about an account in another light."""
+        book = account.book
+        if book is not None:
+            book.waits.clear()
+            for subject in book.judged_us:
+                book.judge_late(subject)
+            account.unsettled = True
+
+    def waiting_for(self, clock: Clock) -> int:
+        """How many accounts are held up by a clock."""
+        return sum(
+            1
+            for account in self.directory.accounts.values()
+            if account.book is not None
+            for agenda, due_us in account.book.waits.items()
+            if clock.watermark_us < due_us and clock in account.book.promises.waited_for(AGENDAS[agenda])
+        )
 
     def add(self, account: Account, o: int, event: object, offset: int | None, value: bytes) -> None:
         """Apply a record that is no fill."""
         book = account.book
         if book is None:
             return
+        kind = _CLASS_OF.get(type(event))
+        if kind is not None and kind not in account.heard[o]:
+            self.hear(account, o, kind)
         if isinstance(event, Order):
             book.order(o, event, offset, value)
         elif isinstance(event, Ledger):
@@ -278,8 +353,16 @@ class Books:
         for name in clock.evaluations.pop_due(clock.watermark_us, lambda name: name in accounts):
             book = accounts[name].book
             if book is not None:
-                book.waits.clear()
+                for agenda in [agenda for agenda, due_us in book.waits.items() if due_us <= clock.watermark_us]:
+                    del book.waits[agenda]
                 self.settle(accounts[name])
+
+    def settle_all(self) -> None:
+        """Judge what a restored state left unsaid."""
+        if self.restored:
+            self.restored = False
+            for account in self.directory.accounts.values():
+                self.settle(account)
 
     def settle(self, account: Account) -> None:
         """Judge what is due, and let clocks wake up what is not."""
@@ -288,13 +371,13 @@ class Books:
         if book is None:
             return
         with localcontext(EXACT):
-            if any(book.tape):
-                book.fold()
             for agenda in AGENDAS:
                 heap = book.agendas[agenda]
                 if not heap and not book.late:
                     continue
                 barrier_us = book.barrier(agenda)
+                if any(book.tape) and (book.late or heap[0][0] <= barrier_us):
+                    book.fold()
                 while heap and heap[0][0] <= barrier_us:
                     due_us, subject = heappop(heap)
                     self._due(account, book, due_us, subject)
@@ -316,7 +399,8 @@ class Books:
     def _due(self, account: Account, book: AccountBook, due_us: int, subject: Subject) -> None:
         wait_us = book.promises.wait_us
         if subject == FOLD:
-            return  # done already
+            book.scheduled.pop(FOLD, None)
+            return
         if subject[0] == "order":
             book.scheduled.pop(subject, None)
             known = book.orders.known.get((subject[1], subject[2]))
@@ -377,7 +461,7 @@ class Books:
             parts, explained_by = split(finding, book.causes.values(), book.instrument_of)
             self.register.assert_open(
                 published_form(
-                    account.name, name, finding, parts, explained_by, self.topics, self.partition, self.thresholds
+                    account.name, name, finding, parts, explained_by, self.topics, self.partition, self.rules.thresholds
                 )
             )
             if finding.identity == "balance" and "ledger_id" in finding.names:
@@ -416,14 +500,15 @@ class Books:
 
     def forget(self) -> None:
         """Let go of what all feeds have passed by the horizon."""
+        horizon_us = self.rules.horizon_us
         for account in self.directory.accounts.values():
             book = account.book
             if book is None:
                 continue
             barrier_us = min(book.barrier("states"), book.barrier("orders"))
-            if barrier_us - self.horizon_us < account.trimmed_us + self.horizon_us // 8:
+            if barrier_us - horizon_us < account.trimmed_us + horizon_us // 8:
                 continue
-            account.trimmed_us = barrier_us - self.horizon_us
+            account.trimmed_us = barrier_us - horizon_us
             with localcontext(EXACT):
                 book.states.trim(account.trimmed_us)
                 book.entries.trim(account.trimmed_us)
@@ -461,9 +546,3 @@ def _ledger_cause(name: str, finding: Finding) -> Cause:
         for one, delta in zip(assets, deltas, strict=True)
     ]
     return Cause(name, finding.event_us, entries=(sides[0], sides[1]))
-
-
-def causes_of(fills: Iterable[Iterable[Move]]) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
-    """What counts on each side."""
-    ours, theirs = fills
-    return tuple(ours), tuple(theirs)

@@ -98,6 +98,9 @@ class Seen(Struct, gc=False):
     offset: int | None = None
     value: bytes | None = None
     """As it was sent; in a case, which may stand for long, deflated."""
+    seq: int = 0
+    """The place of its record among those of its account and origin."""
+    realized_pnl: str | None = None
 
 
 class Case(Struct):

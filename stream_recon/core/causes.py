@@ -79,9 +79,7 @@ def _position(finding: Finding) -> Key:
     return finding.names["instrument"], finding.names["position_side"]
 
 
-def split(
-    finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf
-) -> tuple[list[SplitPart], list[str]]:
+def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf) -> tuple[list[SplitPart], list[str]]:
     """The parts of a finding's residual, none of them zero, and the ids of all that it follows from."""
     if finding.residual is None:
         return [], []

@@ -34,7 +34,23 @@ _SEVERITY: dict[Reason, Severity] = {
     "CLOCK_SKEW": "warning",
     "SCHEMA_ERROR": "warning",
     "LATE_BEYOND_HORIZON": "warning",
+    "UNMAPPED_INSTRUMENT": "warning",
+    "LOOKBACK_TRUNCATED": "info",
+    "PARTIAL": "info",
+    "ANCHOR_MISSING": "warning",
+    "AMBIGUOUS_OPENING": "info",
+    "INCOMPLETE_SNAPSHOT": "warning",
 }
+_CANNOT_KNOW: dict[Reason, str] = {
+    "UNMAPPED_INSTRUMENT": "rest on fills of {source} in instruments of an unknown kind: name them in the instruments",
+    "LOOKBACK_TRUNCATED": "began before the records of {source} that can be read",
+    "PARTIAL": "differ, but {source} does not promise to send all that explains it",
+    "ANCHOR_MISSING": "are tied to fills that {source} has not sent",
+    "AMBIGUOUS_OPENING": "begin so near to a fill that nobody can tell whether {source} had seen it",
+    "INCOMPLETE_SNAPSHOT": "end a snapshot of {source} that counts more or fewer records than came",
+    "NEVER_SENT": "differ, and nobody sends the movements that would explain it",
+}
+"""What is said of positions, balances and orders that cannot be judged; other reasons have conditions of their own."""
 
 
 class Named(NamedTuple):
@@ -101,6 +117,27 @@ class Unread(Struct, array_like=True):
     """An end of NEVER_US is not known yet."""
 
 
+class Doubted(NamedTuple):
+    """What is known to be lost of one account."""
+
+    conditions: Conditions
+    account: Account
+
+    def has_hole(self, o: int, from_us: int, to_us: int) -> bool:
+        """Whether numbered records of that time are missing on side `o`."""
+        name = self.account.name
+        return any(
+            hole.from_us <= to_us and hole.to_us >= from_us
+            for source in self.conditions.gaps.get((o, name), ())
+            for hole in self.conditions.numberings[o, name, source].holes
+        )
+
+    def has_unread(self, o: int, stream: Stream, from_us: int, to_us: int) -> bool:
+        """Whether records of that time could not be read."""
+        unread = self.conditions.unread.get((o, stream, self.account.name))
+        return unread is not None and any(start <= to_us and end >= from_us for start, end in unread.spans_us)
+
+
 class Conditions:
     """What is wrong with the feeds of one partition number."""
 
@@ -116,8 +153,31 @@ class Conditions:
         self.unread_open: set[tuple[int, Stream, str]] = set()
         """Those whose newest span has no end yet."""
         self.beyond: dict[tuple[int, str], int] = {}
+        self.unknown: dict[Named, int] = {}
+        """How many positions, balances, orders and ledger entries cannot be judged, by why."""
         self.touched_numberings: set[tuple[int, str, str]] = set()
         self.touched_unread: set[tuple[int, Stream, str]] = set()
+
+    def doubted(self, account: Account) -> Doubted:
+        """What is known to be lost of an account."""
+        return Doubted(self, account)
+
+    def cannot_know(self, account: Account, o: int, stream: Stream, reason: Reason, change: int) -> None:
+        """So many more conclusions about an account cannot be drawn."""
+        said = _CANNOT_KNOW.get(reason)
+        if said is None:
+            return
+        named = Named(reason, ORIGINS[o], account.default_source[o], stream)
+        count = self.unknown[named] = self.unknown.get(named, 0) + change
+        if count > 0:
+            what = "1 comparison" if count == 1 else f"{count} comparisons"
+            clock = self.directory.clock(stream, *_parts(account.name), account.contracts[o])
+            self._say(
+                named, clock.watermark_us, count, f"{what} cannot be made: they {said.format(source=named.source)}"
+            )
+        else:
+            del self.unknown[named]
+            self._clear(named)
 
     # -- absence in doubt ---------------------------------------------------------------------------------------------
 
@@ -208,15 +268,20 @@ class Conditions:
             + (": what seems missing at that time may be among them" if name else ", and put nothing in doubt"),
         )
 
-    def close_unread(self, o: int, stream: Stream, account: Account, ts_us: int) -> None:
-        """A good record followed: what could not be read before it cannot be newer than its time + order_within."""
+    def close_unread(self, o: int, stream: Stream, account: Account, ts_us: int) -> bool:
+        """A good record followed: what could not be read before it cannot be newer than its time + order_within.
+
+        True where that was not known before.
+        """
         key = (o, stream, account.name)
-        if key in self.unread_open:
-            self.unread_open.discard(key)
-            self.touched_unread.add(key)
-            spans = self.unread[key].spans_us
-            start, _ = spans[-1]
-            spans[-1] = (start, ts_us + account.within_us[o])
+        if key not in self.unread_open:
+            return False
+        self.unread_open.discard(key)
+        self.touched_unread.add(key)
+        spans = self.unread[key].spans_us
+        start, _ = spans[-1]
+        spans[-1] = (start, ts_us + account.within_us[o])
+        return True
 
     # -- clocks -------------------------------------------------------------------------------------------------------
 
@@ -245,14 +310,16 @@ class Conditions:
             self._clear(Named("NEVER_SENT", clock.origin, name, clock.stream))
         clock.silent = False
 
-    def silent(self, clock: Clock, silent_us: int, other: Clock) -> None:
-        """Nothing came from a feed for `silent_us`, though its topic was read as far as it goes."""
-        ahead_us = other.watermark_us - clock.watermark_us
-        if silent_us < clock.contract.stale_after_us or not (clock.owed or ahead_us > clock.contract.stale_after_us):
+    def silent(self, clock: Clock, silent_us: int, ahead_us: int, owed: int) -> None:
+        """Nothing came from a feed for `silent_us`, though its topic was read as far as it goes.
+
+        The other side is `ahead_us` further, and `owed` records or accounts wait.
+        """
+        if silent_us < clock.contract.stale_after_us or not (owed or ahead_us > clock.contract.stale_after_us):
             return
         clock.silent = True
-        if clock.contract.fills in {"partial", "absent"}:
-            return  # it owes nothing
+        if not _owes(clock):
+            return
         slowest = clock.slowest()
         source = slowest.name if slowest is not None else default_source(clock.origin, clock.venue)
         never = clock.watermark_us == UNKNOWN_US
@@ -260,8 +327,8 @@ class Conditions:
         self._say(
             Named("NEVER_SENT" if never else "STALE", clock.origin, source, clock.stream),
             clock.watermark_us,
-            clock.owed,
-            f"{source} {said} {clock.stream}" + (f": {clock.owed} of the other side wait for it" if clock.owed else ""),
+            owed,
+            f"{source} {said} {clock.stream}" + (f": {_waits(clock, owed)} for it" if owed else ""),
         )
 
     def beyond_horizon(self, account: Account, o: int) -> None:
@@ -308,6 +375,22 @@ class Conditions:
 
     def _clear(self, named: Named) -> None:
         self.register.clear(self._id(named))
+
+
+def _waits(clock: Clock, owed: int) -> str:
+    if clock.stream == "fills":
+        return f"{owed} of the other side wait"
+    return "1 account waits" if owed == 1 else f"{owed} accounts wait"
+
+
+def _owes(clock: Clock) -> bool:
+    """Whether a feed that says nothing breaks a promise."""
+    contract = clock.contract
+    if clock.stream == "fills":
+        return contract.fills not in {"partial", "absent"}
+    if clock.stream == "orders":
+        return contract.orders == "complete"
+    return "complete" in {contract.positions, contract.balances, contract.ledger}
 
 
 def _parts(account: str) -> tuple[str, str]:

@@ -13,8 +13,12 @@ from stream_recon.domain.discrepancies import Discrepancy, Evidence, FieldDiffer
 from stream_recon.domain.events import ORIGINS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from stream_recon.core.cases import Claim, Seen, Tolerance
-    from stream_recon.domain.discrepancies import Kind, Severity, Thresholds
+    from stream_recon.core.findings import Finding
+    from stream_recon.domain.discrepancies import Kind, Severity, SplitPart, Thresholds
+    from stream_recon.domain.events import Stream
 
 
 class Place(NamedTuple):
@@ -81,6 +85,74 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
         ],
         size=plain(size),
     )
+
+
+def published_form(  # noqa: PLR0913, PLR0917 - a finding, and what only its publisher knows
+    account: str,
+    name: str,
+    finding: Finding,
+    parts: list[SplitPart],
+    explained_by: list[str],
+    topics: Mapping[tuple[int, Stream], str | None],
+    partition: int | None,
+    thresholds: Thresholds,
+) -> Discrepancy:
+    """The published form of a finding about orders, positions, balances or ledgers."""
+    venue, account_id = account.split("|", 1)
+    asset = finding.names.get("asset", finding.names.get("instrument"))
+    return Discrepancy(
+        alert_id=name,
+        version=0,
+        transition="OPENED",
+        status="OPEN",
+        kind=finding.kind,
+        identity=finding.identity,
+        severity=worst(
+            severity_of(
+                finding.kind,
+                _numeric_size(field),
+                thresholds,
+                asset=asset,
+                amount=to_decimal(field.difference) if field.difference is not None else None,
+            )
+            if field.field != "status"
+            else "warning"
+            for field in finding.fields
+        ),
+        account=account,
+        venue=venue,
+        account_id=account_id,
+        compared=finding.compared,
+        instrument=finding.names.get("instrument"),
+        position_side=finding.names.get("position_side"),
+        asset=finding.names.get("asset"),
+        order_id=finding.names.get("order_id"),
+        ledger_id=finding.names.get("ledger_id"),
+        event_us=finding.event_us,
+        due_us=finding.due_us,
+        cause=finding.cause,
+        fields=finding.fields,
+        evidence=[
+            Evidence(
+                origin=ORIGINS[told.origin],
+                topic=topics.get((told.origin, told.stream)),
+                partition=partition if told.offset is not None else None,
+                offset=told.offset,
+                record=dict(json.loads(told.value, parse_float=str)),
+            )
+            for told in finding.evidence
+        ],
+        size=plain(max(map(_numeric_size, finding.fields), default=Decimal(0))),
+        interval=finding.interval,
+        residual=plain(finding.residual) if finding.residual is not None else None,
+        split=parts,
+        explained_by=explained_by,
+    )
+
+
+def _numeric_size(field: FieldDifference) -> Decimal:
+    """The size of a difference between what was explained and what was reported."""
+    return Decimal(1) if field.field in {"status", "asset"} else _size_of(field)
 
 
 def put_away(seen: Seen) -> Seen:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from stream_recon.core.accounts import Directory
+from stream_recon.core.books import Books
 from stream_recon.core.cases import categories
 from stream_recon.core.conditions import Conditions
 from stream_recon.core.memory import Changes, restore, snapshot, take_changes
@@ -64,6 +65,8 @@ class Lane:
         self.register = Register(rules.age_limit_us if rules is not None else None)
         self.conditions = Conditions(partition, self.directory, self.register)
         self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
+        self.books = Books(partition, self.directory, self.conditions, rules or Rules())
+        self.directory.opened = self.books.open
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 
@@ -71,6 +74,7 @@ class Lane:
         """Apply the records of a batch, one by one: each first takes its place, then lifts its source's watermark."""
         o = ORIGINS.index(batch.origin)
         origin, stream = batch.origin, batch.stream
+        self.books.topics[o, stream] = batch.topic
         if stream == "fills":
             self.book.topics[o] = batch.topic
         accounts, register, add = self.directory.accounts, self.register, self.book.add
@@ -87,13 +91,15 @@ class Lane:
                 continue
             venue, ts_us = event.venue, event.ts_us
             account = accounts.get((venue, event.account_id)) or self.directory.account(venue, event.account_id)
-            if conditions.unread_open:
-                conditions.close_unread(o, stream, account, ts_us)
+            if conditions.unread_open and conditions.close_unread(o, stream, account, ts_us):
+                self.books.reconsider(account)
             if isinstance(event, Fill):
+                if "fill" not in account.heard[o]:
+                    self.books.hear(account, o, "fill")
                 add(account, o, event, offset, value)
             else:
-                self.tallies["unverified"] += 1
-                self.directory.clock(stream, venue, event.account_id, account.contracts[o])
+                self.tallies["stated"] += 1
+                self.books.add(account, o, event, offset, value)
             name = event.source or account.default_source[o]
             source = sources.get(name)
             joins = source is None or venue not in source.venues
@@ -101,11 +107,14 @@ class Lane:
                 source = self.directory.source(origin, stream, name, venue)
             if event.feed_seq is not None and conditions.number(account, o, name, event):
                 self.book.judge_again(account)
+                self.books.reconsider(account)
             delivered_us = ts_us - account.within_us[o]
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
                 delivered_us = time_us
             self._lift(source, delivered_us, time_us, joins=joins)
+            if account.unsettled:
+                self.books.settle(account)
         self.tallies["consumed"] += len(batch.events)
         if batch.times_us:
             self.newest_us[origin, stream] = batch.times_us[-1]
@@ -124,8 +133,14 @@ class Lane:
         for clock in source.clocks:
             if clock.silent:
                 self.conditions.heard(clock, source)
-            if lifts and clock.refresh() and clock.watermark_us >= clock.deadlines.next_us and clock.stream == "fills":
-                self.book.fall_due(clock)
+            before_us = clock.watermark_us
+            if lifts and clock.refresh():
+                if before_us == UNKNOWN_US:
+                    self.books.first_heard(clock)
+                if clock.watermark_us >= clock.deadlines.next_us:
+                    self.book.fall_due(clock)  # fills first: they may explain what follows from them
+                if clock.watermark_us >= clock.evaluations.next_us:
+                    self.books.fall_due(clock)
 
     def _heartbeat(self, origin: Origin, stream: Stream, event: Heartbeat, time_us: int) -> None:
         self.tallies["control"] += 1
@@ -147,7 +162,14 @@ class Lane:
             for clock, other in (feeds.clocks, feeds.clocks[::-1]):
                 idle_us = at_end_us.get((clock.origin, clock.stream))
                 if idle_us is not None:
-                    self.conditions.silent(clock, self._silent_us(clock, idle_us), other)
+                    ahead_us = other.watermark_us - clock.watermark_us
+                    self.conditions.silent(clock, self._silent_us(clock, idle_us), ahead_us, clock.owed)
+        for clock in self.directory.clocks.values():
+            idle_us = at_end_us.get((clock.origin, clock.stream))
+            if idle_us is not None and clock.stream != "fills" and idle_us >= clock.contract.stale_after_us:
+                owed = self.books.waiting_for(clock)
+                if owed:
+                    self.conditions.silent(clock, self._silent_us(clock, idle_us), 0, owed)
         self.conditions.confirm_gaps()
 
     def _silent_us(self, clock: Clock, idle_us: int) -> int:
@@ -158,6 +180,8 @@ class Lane:
         if newest_us is None:
             return idle_us
         if heard_us == UNKNOWN_US:
+            if clock.stream != "fills":
+                return idle_us
             return idle_us + max(0, newest_us - clock.owed_since_us) if clock.owed else 0
         return newest_us - heard_us + idle_us
 
@@ -169,8 +193,8 @@ class Lane:
     def trusted_heartbeats(self, at_end_us: dict[tuple[Origin, Stream], int]) -> list[tuple[Origin, Stream, Heartbeat]]:
         """The heartbeats that `silence: trust` allows: an idle feed follows the other one, never beyond it."""
         found: list[tuple[Origin, Stream, Heartbeat]] = []
-        for feeds in self.directory.feeds.values():
-            for clock, other in (feeds.clocks, feeds.clocks[::-1]):
+        for pair in self.directory.pairs:
+            for clock, other in (pair, pair[::-1]):
                 idle_us = at_end_us.get((clock.origin, clock.stream), -1)
                 if clock.contract.silence != "trust" or idle_us < clock.contract.idle_after_us:
                     continue
@@ -189,7 +213,9 @@ class Lane:
 
     def drain(self) -> Drained:
         """Take out what has been concluded and changed since the last call."""
+        self.books.settle_all()
         self.book.forget()
+        self.books.forget()
         published, self.register.published = self.register.published, []
         known_us = max((feeds.known_us() for feeds in self.directory.feeds.values()), default=UNKNOWN_US)
         retired = self.register.retire(known_us)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from stream_recon.core.conditions import Doubted
     from stream_recon.core.promises import Promises
     from stream_recon.domain.discrepancies import Kind, Reason
-    from stream_recon.domain.events import Ledger
 
 
 class Entry(Struct, array_like=True, gc=False):
@@ -126,9 +125,9 @@ class Entries:
                 for name in rule(two):
                     index.setdefault(name, []).append(two)
             taken: set[int] = set()
-            rest = []
+            rest: list[Entry] = []
             for one in ours:
-                two = min(
+                twin = min(
                     (
                         two
                         for name in rule(one)
@@ -139,11 +138,11 @@ class Entries:
                     key=_age,
                     default=None,
                 )
-                if two is None:
+                if twin is None:
                     rest.append(one)
                 else:
-                    taken.add(id(two))
-                    found.append((one, two))
+                    taken.add(id(twin))
+                    found.append((one, twin))
             ours[:] = rest
             theirs[:] = [two for two in theirs if id(two) not in taken]
         return found
@@ -183,7 +182,9 @@ class Entries:
             return
         ours, theirs = (None, entry.delta) if lacking == 0 else (entry.delta, None)
         here, there = ORIGINS[1 - lacking], ORIGINS[lacking]
-        cause = f"{here} has this {entry.reason} of {plain(to_decimal(entry.delta))} {entry.asset}, {there} never sent it"
+        cause = (
+            f"{here} has this {entry.reason} of {plain(to_decimal(entry.delta))} {entry.asset}, {there} never sent it"
+        )
         fields = [FieldDifference("delta", ours, theirs)]
         verdict.breaks.append(
             self._finding("ledger_missing", "internal:exchange", entry, [entry], fields, cause, lacking)

@@ -48,11 +48,17 @@ class Move(Struct, array_like=True, gc=False):
     def signed_qty(self) -> Decimal:
         """What was bought, or minus what was sold; also in hedge mode, where a sell reduces the long."""
         qty = to_decimal(self.qty)
-        return qty if (self.side == "buy") == (self.sign > 0) else -qty
+        return qty if (self.side == "buy") == (self.sign > 0) else qty.copy_negate()
 
     def signed_fee(self) -> Decimal:
         """What was charged."""
-        return self.sign * to_decimal(self.fee) if self.fee else ZERO
+        return _signed(self.sign, self.fee) if self.fee else ZERO
+
+
+def _signed(sign: int, amount: str) -> Decimal:
+    """Without arithmetic, which would round."""
+    number = to_decimal(amount)
+    return number if sign > 0 else number.copy_negate()
 
 
 def position_key(instrument: str, position_side: PositionSide | str | None) -> Key:
@@ -80,12 +86,12 @@ def balance_deltas(move: Move, instrument: Instrument) -> dict[str, Decimal]:
         assert instrument.base is not None
         assert instrument.quote is not None
         found[instrument.base] = qty
-        found[instrument.quote] = EXACT.add(
-            found.get(instrument.quote, ZERO), -EXACT.multiply(qty, to_decimal(move.price))
+        found[instrument.quote] = EXACT.subtract(
+            found.get(instrument.quote, ZERO), EXACT.multiply(qty, to_decimal(move.price))
         )
     else:
         assert instrument.settle is not None
-        found[instrument.settle] = move.sign * to_decimal(move.realized_pnl or "0")
+        found[instrument.settle] = _signed(move.sign, move.realized_pnl or "0")
     pays = move.fee_asset or instrument.settle or instrument.quote
     assert pays is not None
     found[pays] = EXACT.subtract(found.get(pays, ZERO), move.signed_fee())

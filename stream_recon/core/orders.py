@@ -12,7 +12,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, get_args
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from stream_recon.core.findings import Finding, Told, Unknown, Verdict
 from stream_recon.core.movements import ZERO
@@ -54,9 +54,9 @@ class Known(Struct, array_like=True):
 
     first_us: int
     newest_us: int
-    newest: list[Update | None] = [None, None]
+    newest: list[Update | None] = field(default_factory=lambda: [None, None])
     """By origin, the update that counts."""
-    filled: list[Decimal] = [ZERO, ZERO]
+    filled: list[Decimal] = field(default_factory=lambda: [ZERO, ZERO])
     """By origin, the sum of its live fills."""
     is_begun: bool = False
     """An update with cum_qty 0 was seen: none of its fills can be older than the log."""

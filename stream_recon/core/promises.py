@@ -30,7 +30,7 @@ Heard = tuple[set[Class], set[Class]]
 class Promises:
     """The feeds of one account: contracts, clocks, and what has been heard of its venue."""
 
-    __slots__ = ("clocks", "contracts", "grace_us", "heard", "wait_us", "within_us")
+    __slots__ = ("_waited_for", "clocks", "contracts", "grace_us", "heard", "patience_us", "wait_us", "within_us")
 
     def __init__(
         self, contracts: tuple[FeedContract, FeedContract], clocks: dict[tuple[int, Stream], Clock], heard: Heard
@@ -42,6 +42,13 @@ class Promises:
         self.grace_us = max(contract.grace_us for contract in contracts)
         self.wait_us = self.within_us + self.grace_us
         """How long after a record all that it is judged with has come, what explains it being known by then."""
+        self.patience_us = max(contract.stale_after_us for contract in contracts)
+        """How much longer the first snapshot of what moved may take."""
+        self._waited_for: dict[tuple[Class, ...], list[Clock]] = {}
+
+    def changed(self) -> None:
+        """Something was heard for the first time."""
+        self._waited_for.clear()
 
     def of(self, o: int, kind: Class) -> Promise:
         """What an origin promises of a class; of one never promised and never sent: absent."""
@@ -61,17 +68,19 @@ class Promises:
         """Whose records of a class count."""
         return next((o for o in order if self.sends(o, kind)), None)
 
-    def waited_for(self, classes: Iterable[Class]) -> list[Clock]:
+    def waited_for(self, classes: tuple[Class, ...]) -> list[Clock]:
         """The clocks of the feeds that send any of these classes."""
-        found = {
-            (o, STREAM_OF_CLASS[kind]): self.clocks[o, STREAM_OF_CLASS[kind]]
-            for kind in classes
-            for o in range(len(ORIGINS))
-            if self.sends(o, kind)
-        }
-        return list(found.values())
+        found = self._waited_for.get(classes)
+        if found is None:
+            clocks = {
+                (o, STREAM_OF_CLASS[kind]): self.clocks[o, STREAM_OF_CLASS[kind]]
+                for kind in classes
+                for o in range(len(ORIGINS))
+                if self.sends(o, kind)
+            }
+            found = self._waited_for[classes] = list(clocks.values())
+        return found
 
     def tolerance(self, field: str, name: str) -> Decimal:
         """The wider of what both contracts allow: by field and asset or instrument, else by field."""
         return max(to_decimal(c.tolerance.get(f"{field}:{name}", c.tolerance.get(field, "0"))) for c in self.contracts)
-

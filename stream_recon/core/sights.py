@@ -73,8 +73,9 @@ class Axis:
 
     def around(self, ts_us: int, within_us: int) -> set[Decimal]:
         """What may have moved by that time."""
-        first, last = bisect_left(self.marks, (ts_us - within_us, -1)), bisect_right(
-            self.marks, (ts_us + within_us, END)
+        first, last = (
+            bisect_left(self.marks, (ts_us - within_us, -1)),
+            bisect_right(self.marks, (ts_us + within_us, END)),
         )
         self._sum(last)
         return set(self._sums[first : last + 1])
@@ -162,10 +163,7 @@ class Run:
             both = [(low, high)] if low <= high else []
         else:
             both = [
-                (max(a, c), min(b, d))
-                for (a, b) in drifts
-                for (c, d) in ranges_of(sight)
-                if max(a, c) <= min(b, d)
+                (max(a, c), min(b, d)) for (a, b) in drifts for (c, d) in ranges_of(sight) if max(a, c) <= min(b, d)
             ]
         if not both:
             return False

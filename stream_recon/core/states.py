@@ -19,6 +19,7 @@ lost, it is not known, and the next run starts with it; agreement is agreement a
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -186,14 +187,14 @@ class KeyState:
         self.equal = Equal()
         self.stale = True
         """Something came late: all that is kept has to be judged anew."""
+        self.summed_up_us = -1
+        """What was concluded from what is older cannot be judged anew."""
 
 
 class States:
     """Positions and balances of one account."""
 
-    def __init__(
-        self, promises: Promises, instrument_of: Callable[[str], Instrument | None], doubted: Doubted
-    ) -> None:
+    def __init__(self, promises: Promises, instrument_of: Callable[[str], Instrument | None], doubted: Doubted) -> None:
         self.promises = promises
         self.instrument_of = instrument_of
         self.doubted = doubted
@@ -295,9 +296,7 @@ class States:
                 fills, ledger = track.sources
                 moved = fills is not None and key in self.fills[kind, fills]
                 if moved or (ledger is not None and key in self.entries[ledger]):
-                    verdict.unknown.append(
-                        Unknown("LOOKBACK_TRUNCATED", track.origin, "balances", track.compared, key)
-                    )
+                    verdict.unknown.append(Unknown("LOOKBACK_TRUNCATED", track.origin, "balances", track.compared, key))
         return verdict
 
     def judge_ends(self, o: int, until_us: int) -> tuple[list[Unknown], set[tuple[str, ...]]]:
@@ -490,9 +489,7 @@ class States:
                 event_us=after.ts_us,
                 due_us=at_us[1] + self.promises.wait_us,
                 cause=_sentence(kind, what, compared, source, plain(residual)),
-                fields=[
-                    FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))
-                ],
+                fields=[FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))],
                 evidence=[
                     end.snapshot.told
                     for end in ends
@@ -527,12 +524,9 @@ class States:
         if ledger is not None:
             streams.setdefault(ledger, []).append("balances")
         for o, named in streams.items():
-            yield Doubt("SEQ_GAP", o, named[0], lambda start, end, o=o: self.doubted.has_hole(o, start, end))
+            yield Doubt("SEQ_GAP", o, named[0], partial(self.doubted.has_hole, o))
             for stream in named:
-                yield Doubt(
-                    "SCHEMA_ERROR", o, stream,
-                    lambda start, end, o=o, stream=stream: self.doubted.has_unread(o, stream, start, end),
-                )  # fmt: skip
+                yield Doubt("SCHEMA_ERROR", o, stream, partial(self.doubted.has_unread, o, stream))
 
     # -- equal --------------------------------------------------------------------------------------------------------
 
@@ -593,6 +587,11 @@ class States:
             equal.gaps.append(Gap(gap, min(at_us), max(at_us), 0 if who < 0 else 1))
             fold(equal.runs, gap)
 
+    def summed_up_us(self, subject: tuple[str, ...]) -> int:
+        """Before which time nothing can be judged anew of a subject."""
+        state = self.keys.get(subject)
+        return state.summed_up_us if state is not None else -1
+
     # -- forgetting ---------------------------------------------------------------------------------------------------
 
     def trim(self, before_us: int) -> None:
@@ -608,6 +607,7 @@ class States:
                 for track in state.tracks:
                     if track.origin == o:
                         self._sum_up(track, limit_us)
+                state.summed_up_us = max(state.summed_up_us, limit_us)
                 state.snapshots[o][:] = [each for each in kept if each.ts_us >= limit_us]
         keep_us = before_us - 2 * self.promises.within_us
         for axes in (*self.fills.values(), *self.entries):

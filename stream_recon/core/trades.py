@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
+from stream_recon.core.causes import Cause
+from stream_recon.core.counting import held, moves_of
 from stream_recon.core.describe import Place, discrepancy_of, put_away, split_key, trade_alert_id
 from stream_recon.core.names import name_of, names_of, possible_roots
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Thresholds
+from stream_recon.domain.instruments import Instruments
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from stream_recon.domain.discrepancies import Kind, Severity
     from stream_recon.domain.events import Fill
 
+PROFITS = "\x1e"
+"""Before the realised profit that each side told, after a content that is put away."""
 COPIES_KEPT = 8
 """Differing copies of one fill kept by side; of more than that, only the number is known."""
 
@@ -44,6 +49,8 @@ class Rules(NamedTuple):
     thresholds: Thresholds = Thresholds()
     age_limit_us: Mapping[Severity, int] = {}
     """How old a discrepancy may get, by severity, until it is overdue."""
+    instruments: Instruments = Instruments()
+    """What fills of each instrument move."""
 
 
 class TradeBook:
@@ -93,15 +100,17 @@ class TradeBook:
                 and arrived_us < twin.ts_us + account.grace_us[o]
                 and (twin.content == content or agree(twin.content, content))
             ):
-                self._pair(account, 1 - o, key, twin, content)
+                self._pair(account, 1 - o, key, twin, content, fill.realized_pnl)
+                if account.book is not None:
+                    account.book.fill(o, fill)
             else:
                 self._take_waiting(account, 1 - o, key)
                 seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
-                self._add_to_case(account, o, key, seen)
+                self._add_to_case(account, o, key, seen, fill)
             return
         seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
         if key in self.cases:
-            self._add_to_case(account, o, key, seen)
+            self._add_to_case(account, o, key, seen, fill)
             return
         known = self.matched.get(key)
         if ts_us < arrived_us - self.horizon_us and (
@@ -111,15 +120,18 @@ class TradeBook:
             self._beyond_horizon(account, o)
             return
         if known is not None:
-            self._repeat(account, o, key, known, seen)
+            self._repeat(account, o, key, known.split(PROFITS, 1)[0], seen, fill)
             return
         first = self.waiting[o].get(key)
         if first is not None:
-            self._repeat(account, o, key, first.content, seen)
+            self._repeat(account, o, key, first.content, seen, fill)
             return
         if self.names and self._claim_awaited(account, o, key, fill):
-            self._add_to_case(account, o, key, seen)
+            self._add_to_case(account, o, key, seen, fill)
             return
+        if account.book is not None:
+            seen.seq = account.book.fill(o, fill)
+            seen.realized_pnl = fill.realized_pnl
         self.waiting[o][key] = seen
         self.fresh[o][key] = None
         if account.promised[1 - o]:
@@ -148,10 +160,15 @@ class TradeBook:
                 self._take_waiting(account, o, key)
         self._judge(account, self.cases[key])
 
-    def _pair(self, account: Account, o: int, key: str, twin: Seen, content: str) -> None:
+    def _pair(  # noqa: PLR0913, PLR0917 - what both said
+        self, account: Account, o: int, key: str, twin: Seen, content: str, profit: str | None
+    ) -> None:
         """Both sides agree outright, in time: keep the fuller content and let the records go."""
         self._leave_waiting(account, o, key)
         kept = twin.content if len(twin.content) >= len(content) else content
+        if profit is not None or twin.realized_pnl is not None:
+            ours, theirs = (twin.realized_pnl, profit) if o == 0 else (profit, twin.realized_pnl)
+            kept = f"{kept}{PROFITS}{ours or ''}{PROFITS}{theirs or ''}"
         self.matched[key] = kept
         account.feeds.remember(twin.ts_us, key)
         self.paired.append((twin.ts_us, key, kept))
@@ -177,13 +194,15 @@ class TradeBook:
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
 
-    def _repeat(self, account: Account, o: int, key: str, known: str, seen: Seen) -> None:
+    def _repeat(  # noqa: PLR0913, PLR0917 - what was known, and what comes
+        self, account: Account, o: int, key: str, known: str, seen: Seen, fill: Fill
+    ) -> None:
         """A copy of what is known of this side: a duplicate, or a conflict."""
         if agree(known, seen.content):
             self.counts["duplicate"] += 1
             return
         self._open_case(account, key)
-        self._add_to_case(account, o, key, seen)
+        self._add_to_case(account, o, key, seen, fill)
 
     def _open_case(self, account: Account, key: str) -> Case:
         """The case of a key, made of what is known of it so far."""
@@ -195,14 +214,14 @@ class TradeBook:
             case = self.cases[key] = Case(key, ([], []))
             content = self.matched.pop(key, None)
             if content is not None:
-                agreed = Seen(content, "trade", split_key(key)[2], 0, UNKNOWN_US)
-                case.sides[0].append(agreed)
-                case.sides[1].append(agreed)
+                content, *profits = content.split(PROFITS)
+                for side, profit in zip(case.sides, profits or ("", ""), strict=True):
+                    side.append(Seen(content, "trade", split_key(key)[2], 0, UNKNOWN_US, realized_pnl=profit or None))
                 self.dropped[key] = None
                 self.counts["matched"] -= 2
         return case
 
-    def _add_to_case(self, account: Account, o: int, key: str, seen: Seen) -> None:
+    def _add_to_case(self, account: Account, o: int, key: str, seen: Seen, fill: Fill) -> None:
         case = self.cases[key]
         side = case.sides[o]
         if (
@@ -214,8 +233,12 @@ class TradeBook:
         ):
             self.counts["duplicate"] += 1
             return
+        counted = moves_of(key, side) if account.book is not None else []
         side.append(put_away(seen))
         self.touched[key] = None
+        if account.book is not None:
+            seen.seq, seen.realized_pnl = account.book.next_seq(o), fill.realized_pnl
+            account.book.recount(o, counted, moves_of(key, side))
         account.feeds.remember(seen.ts_us, key)
         self._judge(account, case)
 
@@ -235,7 +258,7 @@ class TradeBook:
         seen = Seen(content_of(fill), fill.exec or "trade", fill.trade_id, fill.ts_us, arrived_us, offset, value)
         if fold(self.cases[key].sides[o]).rootless or not self.cases[key].sides[o]:
             self.names.setdefault(name_of(o, account, fill.instrument, fill.ref_trade_id or ""), key)
-        self._add_to_case(account, o, key, seen)
+        self._add_to_case(account, o, key, seen, fill)
 
     def _root_key(self, account: Account, o: int, fill: Fill) -> str:
         ref = fill.ref_trade_id or ""
@@ -258,11 +281,14 @@ class TradeBook:
     def _move(self, account: Account, o: int, from_key: str, to_key: str) -> None:
         """Hand the records of one side to the case they turn out to belong to."""
         source, target = self.cases[from_key], self._open_case(account, to_key)
+        counted = [*moves_of(from_key, source.sides[o]), *moves_of(to_key, target.sides[o])]
         for seen in source.sides[o]:
             self.names[name_of(o, account, split_key(to_key)[1], seen.trade_id)] = to_key
             target.sides[o].append(seen)
         target.sides[o].sort(key=lambda seen: -1 if seen.offset is None else seen.offset)  # as the log has them
         source.sides[o].clear()
+        if account.book is not None:
+            account.book.recount(o, counted, moves_of(to_key, target.sides[o]))
         self.touched[from_key] = None
         self.touched[to_key] = None
         if source.sides[1 - o]:
@@ -334,12 +360,23 @@ class TradeBook:
             self.touched[case.key] = None
         place = Place((self.topics[0], self.topics[1]), self.partition)
         self.register.assert_open(discrepancy_of(case.key, claim, account.terms.tolerance, place, self.thresholds))
+        self.give_cause(account, case, claim.kind, claim.origin)
+
+    @staticmethod
+    def give_cause(account: Account, case: Case, kind: Kind, origin: int) -> None:
+        """Let what stands explain what follows from it."""
+        if account.book is not None:
+            ours, theirs = (held(case.key, side) for side in case.sides)
+            fills = (ours,) if ours is not None else (), (theirs,) if theirs is not None else ()
+            account.book.add_cause(Cause(trade_alert_id(case.key, kind, origin), case.newest_us, fills))
 
     def _clear(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
         late = any(
             seen.arrived_us >= seen.ts_us + account.grace_us[o] for o in (0, 1) for seen in case.sides[o] if seen.ts_us
         )
         self.register.clear(trade_alert_id(case.key, kind, origin), late=late)
+        if account.book is not None:
+            account.book.drop_cause(trade_alert_id(case.key, kind, origin))
 
     def _beyond_horizon(self, account: Account, o: int) -> None:
         self.counts["beyond_horizon"] += 1

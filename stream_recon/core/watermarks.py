@@ -100,8 +100,8 @@ class Clock:
     """The watermark of the feed of one origin, stream and venue."""
 
     __slots__ = (
-        "account_id", "contract", "deadlines", "origin", "owed", "owed_since_us", "silent", "sources", "stream",
-        "venue", "watermark_us",
+        "account_id", "contract", "deadlines", "evaluations", "origin", "owed", "owed_since_us", "silent", "sources",
+        "stream", "venue", "watermark_us",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, venue: str, account_id: str, contract: FeedContract) -> None:
@@ -114,6 +114,8 @@ class Clock:
         self.sources: list[Source] = []
         self.watermark_us = UNKNOWN_US
         self.deadlines = Deadlines()
+        self.evaluations = Deadlines()
+        """Names of accounts whose books wait for this feed."""
         self.owed = 0
         """How many records of the other origin wait for their counterpart on this feed."""
         self.owed_since_us = UNKNOWN_US
