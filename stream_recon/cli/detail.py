@@ -54,8 +54,8 @@ _READABLE = 100
 def show_detail(out: Console, history: Sequence[tuple[int, Alert]], states: Mapping[str, Alert]) -> None:
     """All there is about one: `history` holds its transitions with the time at which each was published."""
     newest = history[-1][1]
-    title = Text(f"{newest.severity} ", SEVERITY_STYLE[newest.severity])
-    out.print(title.append(f"{headline(newest)}, {newest.status}", "bold"))
+    severity = (f"{newest.severity} ", SEVERITY_STYLE[newest.severity])
+    out.print(Text.assemble(severity, (f"{headline(newest)}, {newest.status}", "bold")))
     out.print(Text(f"{newest.cause}."), width=_width(out), soft_wrap=not out.is_terminal)
     out.print()
     for name, value in _facts(newest, history):
@@ -159,7 +159,7 @@ def residual_bar(alert: Discrepancy, width: int) -> Iterator[Text]:
     """The residual, a bar of its parts by size, and what each mark stands for."""
     count = unit(alert)
     of = "exchange - internal" if against(alert) == "exchange" else "reported - explained"
-    yield Text(f"{signed(alert.residual or '0')}{count}", "bold").append(f"  ({of})", "dim")
+    yield Text.assemble((f"{signed(alert.residual or '0')}{count}", "bold"), (f"  ({of})", "dim"))
     parts = [part for part in alert.split if to_decimal(part.amount)]
     if not parts:
         return
@@ -169,8 +169,8 @@ def residual_bar(alert: Discrepancy, width: int) -> Iterator[Text]:
     yield bar
     wide = max(len(signed(part.amount)) for part in parts)
     for part in parts:
-        legend = Text(f"{PART_MARK[part.name]} ", PART_STYLE[part.name])
-        legend.append(f"{PARTS[part.name]:<12}  {signed(part.amount):>{wide}}{count}", "default")
+        amount = f"{PARTS[part.name]:<12}  {signed(part.amount):>{wide}}{count}"
+        legend = Text.assemble((f"{PART_MARK[part.name]} ", PART_STYLE[part.name]), amount)
         if part.causes:
             legend.append(f"  from {', '.join(map(short_id, part.causes))}", "dim")
         yield legend

@@ -109,21 +109,22 @@ def print_alerts(out: Console, alerts: Sequence[Alert]) -> Iterator[Alert]:
     wide = min(max((len(headline(alert)) for alert in alerts), default=0), _WIDEST_HEADLINE)
     for depth, alert in below_causes(alerts):
         branch = "  " * (depth - 1) + "└ " if depth else ""
-        hanging(out, Text(branch, "dim").append(f"{short_id(alert.alert_id)}  ", "default"), *_lines(alert, wide))
+        hanging(out, Text.assemble((branch, "dim"), f"{short_id(alert.alert_id)}  "), *_lines(alert, wide))
         yield alert
 
 
 def _lines(alert: Alert, wide: int) -> Iterator[Text]:
     """What is wrong and where; when, and what both sides say; the cause, where it says more."""
-    first = Text(f"{alert.severity:<8}  ", SEVERITY_STYLE[alert.severity])
-    first.append(f"{headline(alert):<{wide}}  ", "bold")
+    first = Text.assemble(
+        (f"{alert.severity:<8}  ", SEVERITY_STYLE[alert.severity]), (f"{headline(alert):<{wide}}  ", "bold")
+    )
     closed = "" if alert.status == "OPEN" else f" ({alert.status.lower()})"
     if isinstance(alert, FeedCondition):
-        yield first.append(f"{about(alert)}{closed}", "default")
-        yield Text(f"{clock(age(alert), date=True)}  ", "dim").append(alert.cause, "default")
+        yield first.append(f"{about(alert)}{closed}")
+        yield Text.assemble((f"{clock(age(alert), date=True)}  ", "dim"), alert.cause)
         return
-    yield first.append(f"{short_account(alert.account)}  {about(alert)}{closed}", "default").append_text(follows(alert))
+    yield first.append(f"{short_account(alert.account)}  {about(alert)}{closed}").append_text(follows(alert))
     when = clock(age(alert), date=True) if alert.interval is None else between(alert.interval)
-    yield Text(f"{when}  ", "dim").append_text(said(alert))
+    yield Text.assemble((f"{when}  ", "dim"), said(alert))
     if adds(alert):
         yield Text(alert.cause)
