@@ -1,4 +1,4 @@
-"""Read what stream-recon publishes: for `tail`, `breaks` and `break`, and for consumers written in Python.
+"""Read what stream-recon publishes: for `tail`, `breaks`, `break` and `explain`, and for consumers written in Python.
 
 Delivery is at least once; a consumer keeps the highest version of each alert id.
 """

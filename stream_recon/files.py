@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gzip
 import sys
-from contextlib import contextmanager
+import zlib
+from contextlib import ExitStack, contextmanager
+from errno import EINVAL
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 PACK_LINES = 1000
 ANY_TIME_US = 1 << 62
 """Kafka's time of a line: no event is ahead of it."""
+_GZIP = b"\x1f\x8b"
 _LONGEST = 1_000_000  # bytes: what a broker takes, unless told otherwise
 _NO_NEWS = (Rejected, Heartbeat)
 """What says nothing of an account, as far as time is concerned."""
@@ -61,15 +64,23 @@ class Line(NamedTuple):
 
 @contextmanager
 def open_lines(path: Path | None) -> Iterator[BinaryIO]:
-    """The file's bytes; standard input for None; unpacked if the name ends in .gz."""
-    if path is None:
-        yield sys.stdin.buffer
-    elif path.suffix == ".gz":
-        with gzip.open(path) as unpacked:
-            yield unpacked  # type: ignore[misc]  # gzip's file reads bytes like any other
-    else:
-        with path.open("rb") as file:
+    """The file's bytes; standard input for None; unpacked if they begin as gzip does, whatever the name.
+
+    Raises:
+        OSError: it cannot be read, or what is packed is damaged.
+    """
+    with ExitStack() as stack:
+        file = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
+        if file.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:  # type: ignore[union-attr]  # what we open is buffered
             yield file
+            return
+        try:
+            yield stack.enter_context(gzip.open(file))  # type: ignore[misc]  # it reads bytes like any other
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            name = "standard input" if path is None else str(path)
+            raise OSError(
+                EINVAL, f"its gzip data is damaged or ends too early ({error}); pack it again", name
+            ) from error
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -234,7 +245,7 @@ class Outcome(NamedTuple):
 def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts) -> Outcome:
     """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time."""
     # A file is read as a whole, in whatever order: nothing in it is too old to be known.
-    lane = Lane(0, contracts, Rules(horizon_us=ANY_TIME_US))
+    lane = Lane(None, contracts, Rules(horizon_us=ANY_TIME_US))
     heard = Heard(contracts)
     rejected: list[BadLine] = []
     newest: dict[str, Alert] = {}

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.commands import environment, run
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
@@ -18,11 +20,29 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 def test_every_command_is_there_and_helps() -> None:
     helped = run("--help")
     assert helped.code == 0
-    for command in ("demo", "up", "worker", "publish", "reconcile", "tail", "breaks", "break", "topics", "schema",
-                    "doctor", "bench"):  # fmt: skip
+    for command in ("demo", "up", "worker", "publish", "reconcile", "tail", "breaks", "break", "explain", "topics",
+                    "schema", "doctor", "bench"):  # fmt: skip
         assert f" {command} " in helped.out
         assert run(command, "--help").code == 0
 
 
 def test_the_version_is_told() -> None:
     assert run("--version").out.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("up", "--port", "80000"), "--port"),
+        (("worker", "--http-port", "70000"), "--http-port"),
+        (("breaks", "-b", "foo:bar"), "--bootstrap"),
+        (("publish", "-", "-b", "kafka"), "--bootstrap"),
+        (("explain", "abc", "-b", "one:1,:9092"), "--bootstrap"),
+        (("tail", "--kind", "gremlins"), "there is no kind 'gremlins'"),
+    ],
+)
+def test_options_that_cannot_be_are_wrong_usage(words: tuple[str, ...], says: str) -> None:
+    done = run(*words)
+    assert done.code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream_recon.domain.topics import TopicPlan
 from tests.commands import PATIENCE_S, Done, command, environment, fill, run, write
@@ -95,6 +95,17 @@ def test_what_is_published_is_compared_and_can_be_looked_at(place: Place, tmp_pa
     whole = place.run("break", found["fill_mismatch"]["alert_id"], "--output", "json").json
     assert whole["newest"] == found["fill_mismatch"]
     assert [alert["version"] for alert in whole["history"]] == list(range(1, whole["newest"]["version"] + 1))
+
+    assert whole["effects"] == []
+
+    told = place.run("explain", found["missing_internal"]["alert_id"][:12])
+    assert told.code == 0
+    assert "fill T5, buy 1.5 at 60000.25, fee 0.1 USD (in the log at " in told.out
+    assert f"{place.plan.prefix}exchange.fills.v1-" in told.out
+    answer = place.run("explain", found["missing_internal"]["alert_id"], "--output", "json").json
+    assert answer["alert"] == found["missing_internal"]
+    assert answer["explanation"][-1]["about"] == "what ends it"
+    assert place.run("explain", "nobody").code == 2
 
     table = place.run("breaks", "--kind", "fill_mismatch", "--account", "simex|al*")
     assert "price differs" in table.out
@@ -183,12 +194,39 @@ def test_publishing_keeps_to_a_rate(place: Place) -> None:
 
 
 def test_doctor_finds_nothing_wrong_here(place: Place) -> None:
-    done = place.run("doctor", "--output", "json")
+    done = place.run("doctor", "--output", "json", "--group", place.plan.prefix)
     checks = {check["what"]: check["state"] for check in done.json["checks"]}
+    assert checks["workers"] == "fine"
     assert done.code == 0, done.out
     assert checks["topics"] == checks["broker"] == checks["reading"] == checks["clock and writing"] == "fine"
     names = {topic["name"] for topic in place.run("topics", "plan", "--output", "json").json}
     assert names == {topic.name for topic in place.plan.topics()}
+
+
+def test_doctor_sees_a_group_that_does_not_read(place: Place) -> None:
+    done = place.run("doctor", "--output", "json", "--group", "nobody")
+    (check,) = [check for check in done.json["checks"] if check["what"] == "workers"]
+    assert check["state"] == "warning"
+    assert "none of group nobody" in check["found"]
+
+    async def stand_still() -> None:
+        names = place.plan.sources()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=place.env["KAFKA_BOOTSTRAP_SERVERS"], group_id=f"{place.plan.prefix}idle",
+            enable_auto_commit=False,
+        )  # fmt: skip
+        await consumer.start()
+        try:
+            places = [TopicPartition(name, n) for name in names for n in range(place.plan.partitions)]
+            consumer.assign(places)
+            await consumer.commit(dict.fromkeys(places, 0))
+        finally:
+            await consumer.stop()
+
+    asyncio.run(stand_still())
+    done = place.run("doctor", "--output", "json", "--group", f"{place.plan.prefix}idle")
+    (check,) = [check for check in done.json["checks"] if check["what"] == "workers"]
+    assert "records behind, and has finished none in" in check["found"]
 
 
 def test_doctor_says_what_is_wrong_and_what_mends_it(broker: Broker) -> None:
@@ -201,7 +239,9 @@ def test_doctor_says_what_is_wrong_and_what_mends_it(broker: Broker) -> None:
     assert "stream-recon topics create" in done.out
 
 
-@pytest.mark.parametrize("words", [("breaks",), ("tail",), ("break", "abc"), ("publish", "-"), ("topics", "create")])
+@pytest.mark.parametrize(
+    "words", [("breaks",), ("tail",), ("break", "abc"), ("explain", "abc"), ("publish", "-"), ("topics", "create")]
+)
 def test_without_a_broker_commands_end_with_3_and_one_message(words: tuple[str, ...]) -> None:
     done = run(*words, "--bootstrap", GONE)
     assert done.code == 3

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import random
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.schemas import schema_files
-from tests.commands import fill, run, write
+from tests.commands import command, environment, fill, run, write
 
 DATA = Path(__file__).parent / "data"
 SIDES = ("internal", "exchange")
@@ -48,6 +49,7 @@ def test_what_does_not_agree_is_found_and_the_exit_code_is_1(books: tuple[Path, 
     summary = done.json["summary"]
     assert summary["records"] == 400
     assert summary["kinds"] == {"missing_internal": 1, "fill_mismatch": 1, "duplicate_conflict": 1}
+    assert (summary["identities"], summary["effects"]) == ({"trade": 3}, 0)
 
 
 def test_breaks_in_json_are_the_records_of_the_breaks_topic(books: tuple[Path, Path]) -> None:
@@ -94,8 +96,44 @@ def test_csv_has_a_row_for_each_break(books: tuple[Path, Path]) -> None:
     done = run("reconcile", "--internal", books[0], "--exchange", books[1], "--output", "csv", "--quiet")
     rows = {row["trade_id"]: row for row in csv.DictReader(io.StringIO(done.out))}
     assert rows.keys() == {"T5", "T7", "T9"}
-    assert (rows["T7"]["fields"], rows["T7"]["internal"], rows["T7"]["exchange"]) == ("price", "60000.25", "60100.25")
+    assert json.loads(rows["T7"]["fields"]) == [
+        {"field": "price", "internal": "60000.25", "exchange": "60100.25", "difference": "-100"}
+    ]
+    assert {row["record"] for row in rows.values()} == {"discrepancy"}
+    assert (rows["T7"]["identity"], rows["T7"]["compared"]) == ("trade", "internal:exchange")
+    assert rows["T7"]["explained_by"] == rows["T7"]["asset"] == rows["T7"]["from_us"] == ""
     assert done.err == ""
+
+
+def test_csv_has_a_row_for_what_cannot_be_known(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours", [fill("internal", n) for n in range(10)])
+    done = run("reconcile", "--internal", ours, "--exchange", write(tmp_path / "theirs", []), "--output", "csv")
+    (row,) = csv.DictReader(io.StringIO(done.out))
+    assert (row["record"], row["kind"], row["origin"], row["waiting"]) == (
+        "feed_condition", "NEVER_SENT", "exchange", "10"
+    )  # fmt: skip
+
+
+def test_breaks_are_explained_in_sentences_where_asked_for(books: tuple[Path, Path], tmp_path: Path) -> None:
+    promises = write(tmp_path / "c.json", [[{"origin": "exchange", "grace_us": 250_000, "fills": "complete"}]])
+    words = ("reconcile", "--internal", books[0], "--exchange", books[1], "--contracts", promises, "--explain")
+    done = run(*words)
+    assert done.code == 1
+    assert "Exchange says at 2025-11-24 16:00:00.050 UTC: fill T5, buy 1.5 at 60000.25" in done.out
+    assert "(theirs.jsonl:6)." in done.out
+    assert "The contract of exchange says: fills complete; at most 2 s out of order, 250 ms of grace." in done.out
+    answer = run(*words, "--output", "json").json
+    assert answer["explanations"].keys() == {alert["alert_id"] for alert in answer["breaks"]}
+    assert answer["explanations"][answer["breaks"][0]["alert_id"]][0]["about"] == "what it is"
+
+
+@pytest.mark.parametrize("output", ["table", "csv"])
+def test_no_records_at_all_is_no_agreement(tmp_path: Path, output: str) -> None:
+    files = [write(tmp_path / side, []) for side in SIDES]
+    done = run("reconcile", "--internal", files[0], "--exchange", files[1], "--output", output, "--quiet")
+    assert done.code == 1
+    assert "Nothing was compared" in done.err
+    assert "No open breaks" not in done.out
 
 
 def test_lines_that_cannot_be_read_are_named_and_cost_the_others_nothing(tmp_path: Path) -> None:
@@ -155,6 +193,19 @@ def test_files_may_be_packed(tmp_path: Path) -> None:
     lines = [json.dumps(fill(side, n)) for n in range(20) for side in SIDES]
     packed.write_bytes(gzip.compress("\n".join(lines).encode()))
     assert run("reconcile", packed).code == 0
+    unnamed = packed.rename(tmp_path / "both")
+    assert run("reconcile", unnamed).code == 0
+    with unnamed.open("rb") as stdin:
+        done = subprocess.run(command("reconcile", "-"), stdin=stdin, check=False, env=environment())
+    assert done.returncode == 0
+
+
+def test_a_file_that_is_packed_and_cut_off_is_no_defect_of_ours(tmp_path: Path) -> None:
+    packed = tmp_path / "both.jsonl.gz"
+    packed.write_bytes(gzip.compress(json.dumps(fill("internal", 1)).encode())[:60])
+    done = run("reconcile", packed)
+    assert done.code == 2
+    assert f"{packed}: its gzip data is damaged or ends too early" in done.err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,8 +12,9 @@ from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.lifecycle import STANDING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from stream_recon.core.explain import Passage
     from stream_recon.domain.discrepancies import Alert
 
 
@@ -42,17 +44,34 @@ def split(alerts: Iterable[Alert]) -> tuple[list[Discrepancy], list[FeedConditio
     return breaks, conditions
 
 
-def print_listing(breaks: list[Discrepancy], conditions: list[FeedCondition]) -> None:
-    """Both for people, or a word that there are none."""
+def summary_of(breaks: Sequence[Discrepancy], conditions: Sequence[FeedCondition]) -> dict[str, Any]:
+    """How many there are of what; `effects`: breaks that follow from others."""
+    return {
+        "kinds": dict(Counter(alert.kind for alert in breaks)),
+        "identities": dict(Counter(alert.identity for alert in breaks)),
+        "severities": dict(Counter(alert.severity for alert in breaks)),
+        "effects": sum(bool(alert.explained_by) for alert in breaks),
+        "conditions": dict(Counter(condition.reason for condition in conditions)),
+    }
+
+
+def print_listing(
+    breaks: list[Discrepancy],
+    conditions: list[FeedCondition],
+    explained: Callable[[Alert], Sequence[Passage]] | None = None,
+) -> None:
+    """Both for people, or a word that there are none; each with its explanation below it where one can be given."""
+    from stream_recon.cli.detail import show_explanation
     from stream_recon.cli.options import console
-    from stream_recon.cli.render import listing
+    from stream_recon.cli.render import print_alerts
 
     out = console()
     if not breaks:
         out.print("No open breaks.", style="green")
-    for text in listing(breaks):
-        out.print(text)
-    if conditions:
-        out.print("Not everything can be known:", style="yellow")
-        for text in listing(conditions):
-            out.print(text)
+    for alerts in (breaks, conditions):
+        if alerts is conditions and conditions:
+            out.print("Not everything can be known:", style="yellow")
+        for alert in print_alerts(out, alerts):
+            if explained is not None:
+                show_explanation(out, explained(alert), indent=2)
+                out.print()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections import Counter
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -15,15 +15,18 @@ import typer
 from stream_recon.cli.options import ContractsFile, Failure, Quiet, load, load_contracts, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+    from stream_recon.core.explain import Passage
+    from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.discrepancies import Alert, Discrepancy, FeedCondition
     from stream_recon.files import Outcome
 
 _STDIN = Path("-")
 _CSV_COLUMNS = (
-    "alert_id", "status", "kind", "severity", "account", "instrument", "trade_id", "side", "event_us", "fields",
-    "internal", "exchange", "size", "cause",
+    "record", "alert_id", "status", "kind", "severity", "identity", "compared", "account", "instrument", "trade_id",
+    "side", "position_side", "asset", "order_id", "ledger_id", "event_us", "due_us", "from_us", "to_us", "fields",
+    "size", "residual", "split", "explained_by", "late", "origin", "source", "stream", "waiting", "cause",
 )  # fmt: skip
 
 
@@ -48,11 +51,13 @@ def reconcile(
     output: Annotated[TableFormat, typer.Option("--output", "-o", help="For people, or for programs.")] = (
         TableFormat.table
     ),
+    explain: Annotated[bool, typer.Option("--explain", help="Say of each in sentences why.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare two files (or one that holds both sides) and print what does not agree.
 
-    Files may be packed with gzip. Exit code 0: everything agrees; 1: it does not, or something cannot be known.
+    Files may be packed with gzip. Exit code 0: everything agrees; 1: it does not, or something cannot be known, as
+    where there are no records. In CSV, `fields` and `split` are JSON.
     """
     from stream_recon.files import open_lines
     from stream_recon.files import reconcile as compare
@@ -73,7 +78,8 @@ def reconcile(
                 ) from error
             files.append((lines, "stdin" if path == _STDIN else path.name, origin))
         outcome = compare(files, promises)
-    _answer(outcome, output, time.perf_counter() - started, quiet=quiet)
+    explained = _explaining(outcome, promises) if explain else None
+    _answer(outcome, output, time.perf_counter() - started, explained, quiet=quiet)
 
 
 def _given(file: Path | None, internal: Path | None, exchange: Path | None) -> list[tuple[Path, Any]]:
@@ -86,64 +92,95 @@ def _given(file: Path | None, internal: Path | None, exchange: Path | None) -> l
     raise Failure("give either one FILE that holds both origins, or both --internal A and --exchange B")
 
 
-def _answer(outcome: Outcome, output: TableFormat, seconds: float, *, quiet: bool) -> None:
-    from stream_recon.cli.answer import split_standing
+def _explaining(outcome: Outcome, contracts: Contracts) -> Callable[[Alert], list[Passage]]:
+    from stream_recon.core.explain import explain
+
+    states = {alert.alert_id: alert for alert in outcome.newest}
+    return lambda alert: explain(alert, states, contracts)
+
+
+def _answer(
+    outcome: Outcome,
+    output: TableFormat,
+    seconds: float,
+    explained: Callable[[Alert], list[Passage]] | None,
+    *,
+    quiet: bool,
+) -> None:
+    from stream_recon.cli.answer import print_json, print_listing, split_standing
 
     breaks, conditions = split_standing(outcome.newest)
     summary = _summary(outcome, breaks, conditions, seconds)
     if output is TableFormat.json:
-        from stream_recon.cli.answer import print_json
-
         rejected = [bad._asdict() for bad in outcome.rejected]
-        print_json({"breaks": breaks, "conditions": conditions, "rejected": rejected, "summary": summary})
+        answer: dict[str, Any] = {"breaks": breaks, "conditions": conditions, "rejected": rejected, "summary": summary}
+        if explained is not None:
+            alerts: list[Alert] = [*breaks, *conditions]
+            answer["explanations"] = {a.alert_id: [p._asdict() for p in explained(a)] for a in alerts}
+        print_json(answer)
     elif output is TableFormat.csv:
-        _print_csv(breaks)
-    else:
-        from stream_recon.cli.answer import print_listing
-
-        print_listing(breaks, conditions)
+        _print_csv(breaks, conditions)
+    elif outcome.lines:
+        print_listing(breaks, conditions, explained)
     if output is not TableFormat.json:
         for bad in outcome.rejected:
             say(f"{bad.file}, line {bad.line}: {bad.reason}: {bad.detail}", quiet=False)
-        say(_sentence(summary), quiet=quiet)
-    if breaks or conditions or outcome.rejected:
+        say(_sentence(summary), quiet=quiet and outcome.lines > 0)
+    if breaks or conditions or outcome.rejected or not outcome.lines:
         raise typer.Exit(1)
 
 
 def _summary(
     outcome: Outcome, breaks: list[Discrepancy], conditions: list[FeedCondition], seconds: float
 ) -> dict[str, Any]:
-    counts = outcome.counts
+    from stream_recon.cli.answer import summary_of
+
     return {
         "records": outcome.lines,
         "rejected": len(outcome.rejected),
-        "duplicates": counts.get("duplicate", 0),
-        "kinds": dict(Counter(alert.kind for alert in breaks)),
-        "severities": dict(Counter(alert.severity for alert in breaks)),
-        "verdicts": counts,
-        "conditions": dict(Counter(condition.reason for condition in conditions)),
+        "duplicates": outcome.counts.get("duplicate", 0),
+        **summary_of(breaks, conditions),
+        "verdicts": outcome.counts,
         "cleared": sum(alert.status == "CLEARED" for alert in outcome.newest),
         "seconds": round(seconds, 3),
     }
 
 
 def _sentence(summary: dict[str, Any]) -> str:
+    if not summary["records"]:
+        return "Nothing was compared: there are no records. Are these the right files?"
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(summary["kinds"].items())) or "none"
+    effects = f" ({summary['effects']} follow from others)" if summary["effects"] else ""
     unknown = sum(summary["conditions"].values())
     return (
-        f"{summary['records']:,} records compared in {summary['seconds']:.2f} s. Breaks: {kinds}."
+        f"{summary['records']:,} records compared in {summary['seconds']:.2f} s. Breaks: {kinds}{effects}."
         f" Duplicates: {summary['duplicates']}. Not readable: {summary['rejected']}. Feed conditions: {unknown}."
     )
 
 
-def _print_csv(breaks: Iterable[Discrepancy]) -> None:
+def _print_csv(breaks: Iterable[Discrepancy], conditions: Iterable[FeedCondition]) -> None:
     import csv
 
-    writer = csv.writer(sys.stdout)
-    writer.writerow(_CSV_COLUMNS)
-    for alert in breaks:
-        names = " ".join(field.field for field in alert.fields)
-        ours = " ".join(field.internal or "" for field in alert.fields)
-        theirs = " ".join(field.exchange or "" for field in alert.fields)
-        values: dict[str, object] = {"fields": names, "internal": ours, "exchange": theirs}
-        writer.writerow([values[name] if name in values else getattr(alert, name) for name in _CSV_COLUMNS])
+    writer = csv.DictWriter(sys.stdout, _CSV_COLUMNS, restval="", extrasaction="ignore")
+    writer.writeheader()
+    for row in (*map(_row, breaks), *map(_row, conditions)):
+        writer.writerow(row)
+
+
+def _row(alert: Alert) -> dict[str, object]:
+    """A cell for each column that an alert has something to say to; lists as JSON, ids divided by blanks."""
+    import msgspec
+
+    told: dict[str, Any] = msgspec.to_builtins(alert)
+    if told["record"] == "feed_condition":
+        return {**told, "kind": told["reason"], "event_us": told["since_us"]}
+    interval = told["interval"] or {}
+    return {
+        **told,
+        "from_us": interval.get("from_us"),
+        "to_us": interval.get("to_us"),
+        "fields": json.dumps(told["fields"], ensure_ascii=False),
+        "split": json.dumps(told["split"]) if told["split"] else "",
+        "explained_by": " ".join(told["explained_by"]),
+        "late": str(told["late"]).lower(),
+    }

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 from msgspec import Struct
 
 from stream_recon.cli.options import (
     BOOTSTRAP,
+    GROUP,
     PARTITIONS,
     PREFIX,
     Bootstrap,
     ContractsFile,
     Failure,
     Format,
+    Group,
     Output,
     Partitions,
     Prefix,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     State = Literal["fine", "warning", "wrong"]
 
 SKEW_S = 1.0
+PATIENCE_S = 3.0
+"""Longer than it takes workers to commit what they have done."""
 _STYLE = {"fine": "green", "warning": "yellow", "wrong": "bold red"}
 
 
@@ -56,15 +60,16 @@ def doctor(
     bootstrap: Bootstrap = BOOTSTRAP,
     prefix: Prefix = PREFIX,
     partitions: Partitions = PARTITIONS,
+    group: Group = GROUP,
     output: Output = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Check installation, broker, topics, clock and permissions, each with what mends it. Exit code 3: not all is well.
+    """Check installation, broker, topics, clock, permissions and workers, each with what mends it.
 
-    To compare the clocks it makes a topic of its own, and removes it.
+    Exit code 3: something is wrong. To compare the clocks it makes a topic of its own, and removes it.
     """
     checks = [*_installation(), *_contracts(contracts)]
-    checks += wait_for(_around(bootstrap, plan_of(prefix, partitions)))
+    checks += wait_for(_around(bootstrap, plan_of(prefix, partitions), group))
     if output is Format.json:
         from stream_recon.cli.answer import print_json
 
@@ -129,7 +134,7 @@ def _contracts(path: Path | None) -> Iterator[Check]:
         yield Check("contracts", "fine", f"{len(found.contracts)} in {path}")
 
 
-async def _around(servers: str, plan: TopicPlan) -> list[Check]:
+async def _around(servers: str, plan: TopicPlan, group: str) -> list[Check]:
     """The broker and all that is asked of it; nothing further where it does not answer."""
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
@@ -146,6 +151,7 @@ async def _around(servers: str, plan: TopicPlan) -> list[Check]:
         checks = [Check("broker", "fine", f"{nodes} node{'s' if nodes > 1 else ''} at {servers}")]
         checks += [check async for check in _topics(servers, plan)]
         checks.append(await _clock(servers, plan, admin))
+        checks.append(await _workers(servers, plan, admin, group))
     except KafkaError as error:
         return [Check("broker", "wrong", f"{servers} listens, but does not answer as Kafka does: {error}", mend)]
     finally:
@@ -189,6 +195,59 @@ async def _reading(servers: str, names: list[str]) -> Check:
     finally:
         await consumer.stop()
     return Check("reading", "fine", f"{len(names)} topics can be read")
+
+
+async def _workers(servers: str, plan: TopicPlan, admin: AIOKafkaAdminClient, group: str) -> Check:
+    """Whether the workers keep up: how far they are behind, and what becomes of that in a few seconds."""
+    import asyncio
+
+    from aiokafka.errors import KafkaError
+
+    try:
+        before = await _progress(servers, plan, admin, group)
+        if before is None:
+            found = f"none of group {group} has read these topics yet"
+            return Check("workers", "warning", found, "start one: stream-recon worker (--group names another group)")
+        if before.behind:
+            await asyncio.sleep(PATIENCE_S)
+        now = await _progress(servers, plan, admin, group) or before
+    except KafkaError as error:
+        return Check("workers", "warning", f"cannot be asked: {error}", f"allow Describe on group {group}")
+    finished = now.finished - before.finished
+    found = f"group {group} is {now.behind:,} records behind"
+    mend = "see whether they run, and start more (as many as there are partitions); until then `breaks` is out of date"
+    if before.behind and now.behind and not finished:
+        return Check("workers", "warning", f"{found}, and has finished none in {PATIENCE_S:g} s", mend)
+    if before.behind and 2 * (now.behind - before.behind) > finished:
+        return Check("workers", "warning", f"{found}, and falls back further", mend)
+    return Check("workers", "fine", found)
+
+
+class _Progress(NamedTuple):
+    """How many records of the sources a group has finished, and how many not yet."""
+
+    finished: int
+    behind: int
+
+
+async def _progress(servers: str, plan: TopicPlan, admin: AIOKafkaAdminClient, group: str) -> _Progress | None:
+    """How far a group is; None: it has never read any of them."""
+    from aiokafka import AIOKafkaConsumer
+
+    sources = plan.sources()
+    told = await admin.list_consumer_group_offsets(group)
+    committed = {place: at.offset for place, at in told.items() if place.topic in sources and at.offset >= 0}
+    if not committed:
+        return None
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers)
+    try:
+        await consumer.start()
+        ends = await consumer.end_offsets(list(committed))
+    finally:
+        await consumer.stop()
+    # A transaction's end counts as a record, which nobody reads.
+    behind = sum(end - committed[place] for place, end in ends.items() if end - committed[place] > 1)
+    return _Progress(sum(committed.values()), behind)
 
 
 async def _clock(servers: str, plan: TopicPlan, admin: AIOKafkaAdminClient) -> Check:

@@ -9,13 +9,16 @@ import typer
 
 from stream_recon.cli.options import (
     BOOTSTRAP,
+    GROUP,
     PARTITIONS,
+    PORTS,
     PREFIX,
     Bootstrap,
     BrokerChoice,
     ContractsFile,
     Failure,
     Format,
+    Group,
     Ladder,
     Output,
     Partitions,
@@ -30,17 +33,12 @@ from stream_recon.cli.options import (
 if TYPE_CHECKING:
     from stream_recon.app import Deployment
 
-GROUP = "stream-recon"
-
 
 class Host(StrEnum):
     """What a worker runs on."""
 
     faust = "faust"
     plain = "plain"
-
-
-Group = Annotated[str, typer.Option(envvar="STREAM_RECON_GROUP", help="Workers of one group share the partitions.")]
 
 
 def worker(
@@ -51,7 +49,10 @@ def worker(
     group: Group = GROUP,
     host: Annotated[Host, typer.Option(envvar="STREAM_RECON_HOST", help="Faust, or aiokafka alone.")] = Host.faust,
     http_port: Annotated[
-        int, typer.Option(envvar="STREAM_RECON_HTTP_PORT", min=0, help="Of /metrics, /livez, /readyz, on loopback.")
+        int,
+        typer.Option(
+            envvar="STREAM_RECON_HTTP_PORT", min=0, max=PORTS, help="Of /metrics, /livez, /readyz, on loopback."
+        ),
     ] = 9464,
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on where the log was cut off above what was read.")
@@ -99,7 +100,7 @@ def worker(
 def up(
     contracts: ContractsFile = None,
     broker: BrokerChoice = Ladder.auto,
-    port: Annotated[int, typer.Option(min=0, help="Of a broker started here; 0: any free one.")] = 9092,
+    port: Annotated[int, typer.Option(min=0, max=PORTS, help="Of a broker started here; 0: any free one.")] = 9092,
     prefix: Prefix = PREFIX,
     partitions: Partitions = PARTITIONS,
     group: Group = GROUP,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+import textwrap
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -45,15 +48,34 @@ class Ladder(StrEnum):
     embedded = "embedded"
 
 
+BOOTSTRAP = "localhost:9092"
 Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was asked for.")]
+PORTS = 65_535
+
+
+def _servers(said: str) -> str:
+    """Where Kafka is, if it can be read as that."""
+    for server in said.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        is_port = port.isascii() and port.isdecimal() and 0 < int(port) <= PORTS
+        if not (colon and host and is_port) or "/" in host:
+            raise typer.BadParameter(f"{server!r} is not host:port, such as {BOOTSTRAP}")
+    return said
+
+
 Bootstrap = Annotated[
-    str, typer.Option("--bootstrap", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", help="Where Kafka is: host:port[,...].")
-]
+    str,
+    typer.Option(
+        "--bootstrap", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", callback=_servers,
+        help="Where Kafka is: host:port[,...].",
+    ),
+]  # fmt: skip
 Prefix = Annotated[str, typer.Option(envvar="STREAM_RECON_TOPIC_PREFIX", help="What all topic names begin with.")]
 Partitions = Annotated[
     int, typer.Option(envvar="STREAM_RECON_PARTITIONS", min=1, help="How many partitions each account topic has.")
 ]
+Group = Annotated[str, typer.Option(envvar="STREAM_RECON_GROUP", help="Workers of one group share the partitions.")]
 BrokerChoice = Annotated[
     Ladder,
     typer.Option("--broker", help="Kafka: the one at KAFKA_BOOTSTRAP_SERVERS, in Docker, or our own; auto: the first."),
@@ -68,8 +90,8 @@ ContractsFile = Annotated[
 
 Result = TypeVar("Result")
 DEBUG = "STREAM_RECON_DEBUG"
-BOOTSTRAP = "localhost:9092"
 PREFIX = "recon."
+GROUP = "stream-recon"
 PARTITIONS = 4
 
 
@@ -175,6 +197,11 @@ def wait_for(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def say(message: str, *, quiet: bool) -> None:
-    """A remark to whoever waits, beside the answer."""
-    if not quiet:
-        typer.echo(message, err=True)
+    """A remark to whoever waits, beside the answer; wrapped between words where it goes to a terminal."""
+    if quiet:
+        return
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = (textwrap.fill(line, width, break_long_words=False) for line in message.splitlines())
+        message = "\n".join(lines)
+    typer.echo(message, err=True)

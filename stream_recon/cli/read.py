@@ -1,9 +1,10 @@
-"""`tail`, `breaks` and `break`: what was found."""
+"""`tail`, `breaks`, `break` and `explain`: what was found, and why."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
@@ -11,120 +12,201 @@ from stream_recon.cli.options import (
     BOOTSTRAP,
     PREFIX,
     Bootstrap,
+    ContractsFile,
     Failure,
     Format,
     Output,
     Prefix,
     Quiet,
     console,
+    load_contracts,
     say,
     wait_for,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from stream_recon.consume import Received
     from stream_recon.domain.discrepancies import Alert
 
-AccountFilter = Annotated[str | None, typer.Option(help="Only this account (`venue|id`); * stands for anything.")]
-KindFilter = Annotated[str | None, typer.Option(help="Only this kind: missing_exchange, fill_mismatch, STALE, ...")]
-SeverityFilter = Annotated[str | None, typer.Option(help="Only this severity: critical, warning, info.")]
+
+_IDS_SHOWN = 10
 
 
-def tail(
-    account: AccountFilter = None,
-    kind: KindFilter = None,
-    severity: SeverityFilter = None,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Everything there is, then what comes.")] = False,
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
-    output: Output = Format.table,
-    quiet: Quiet = False,
-) -> None:
+class Question(NamedTuple):
+    """Which alerts are asked for, where they are, and how to answer: the options of `tail` and `breaks`."""
+
+    account: Annotated[str | None, typer.Option(help="Only this account (`venue|id`); * stands for anything.")] = None
+    kind: Annotated[
+        str | None, typer.Option(help="Only this kind: missing_exchange, position_mismatch, STALE, ...")
+    ] = None
+    severity: Annotated[str | None, typer.Option(help="Only this severity: critical, warning, info.")] = None
+    bootstrap: Bootstrap = BOOTSTRAP
+    prefix: Prefix = PREFIX
+    output: Output = Format.table
+    quiet: Quiet = False
+
+    def wants(self, alert: Alert) -> bool:
+        """Whether an alert is among them."""
+        from stream_recon.domain.discrepancies import Discrepancy
+
+        name = alert.kind if isinstance(alert, Discrepancy) else alert.reason
+        return (
+            # What holds up a whole feed may hold up any account.
+            (self.account is None or alert.account is None or fnmatchcase(alert.account, self.account))
+            and (self.kind is None or name == self.kind)
+            and (self.severity is None or alert.severity == self.severity)
+        )
+
+
+def _asking(answer: Callable[[Question, bool], None], flag: str, option: object) -> Callable[..., None]:
+    """The command of `answer`: with the options of `Question`, and a flag of its own."""
+
+    def command(**given: Any) -> None:  # noqa: ANN401 - what typer has made of the options below
+        chosen = given.pop(flag)
+        question = Question(**given)
+        _check_filters(question.kind, question.severity)
+        answer(question, chosen)
+
+    options = [*get_type_hints(Question, include_extras=True).items(), (flag, Annotated[bool, option])]
+    defaults = {**Question._field_defaults, flag: False}
+    command.__doc__ = answer.__doc__
+    command.__signature__ = Signature(  # type: ignore[attr-defined]  # what inspect reads
+        [Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=of) for name, of in options]
+    )
+    return command
+
+
+def _tail(question: Question, from_start: bool) -> None:
     """Show alerts as they happen, one a line, until Ctrl-C."""
     from stream_recon.cli.answer import print_json
     from stream_recon.cli.options import plan_of
     from stream_recon.cli.render import show
     from stream_recon.consume import read
 
-    _check_filters(kind, severity)
-    topic = plan_of(prefix, 1).name("alerts")
+    topic = plan_of(question.prefix, 1).name("alerts")
     out = console()
 
     async def follow() -> None:
-        async for received in read(bootstrap, topic, follow=True, from_start=from_start):
-            if not _wanted(received.alert, account, kind, severity):
+        async for received in read(question.bootstrap, topic, follow=True, from_start=from_start):
+            if not question.wants(received.alert):
                 continue
-            if output is Format.json:
+            if question.output is Format.json:
                 print_json(received.alert)
             else:
                 show(out, received.alert, received.time_us)
 
-    say(f"Alerts of {topic}; Ctrl-C ends.", quiet=quiet or output is Format.json)
+    say(f"Alerts of {topic}; Ctrl-C ends.", quiet=question.quiet or question.output is Format.json)
     try:
         wait_for(follow())
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
-def breaks(
-    account: AccountFilter = None,
-    kind: KindFilter = None,
-    severity: SeverityFilter = None,
-    everything: Annotated[bool, typer.Option("--all", help="Those too that are resolved or cleared.")] = False,
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
-    output: Output = Format.table,
-    quiet: Quiet = False,
-) -> None:
-    """List what is wrong now. Exit code 0: nothing; 1: something."""
-    from collections import Counter
+def _breaks(question: Question, everything: bool) -> None:
+    """List what is wrong now, effects below what they follow from. Exit code 0: nothing; 1: something."""
+    from stream_recon.cli.answer import print_json, print_listing, split, split_standing, summary_of
 
-    from stream_recon.cli.answer import print_json, print_listing, split, split_standing
-    from stream_recon.cli.options import plan_of
-    from stream_recon.consume import newest
-
-    _check_filters(kind, severity)
-    states = wait_for(newest(bootstrap, plan_of(prefix, 1).name("breaks")))
-    alerts = [r.alert for r in states.values() if _wanted(r.alert, account, kind, severity)]
+    alerts = [alert for alert in _states(question.bootstrap, question.prefix).values() if question.wants(alert)]
     found, conditions = split(alerts) if everything else split_standing(alerts)
-    kinds = Counter[str](alert.kind for alert in found)
-    if output is Format.json:
-        summary = {"kinds": dict(kinds), "severities": dict(Counter(a.severity for a in found)),
-                   "conditions": dict(Counter(c.reason for c in conditions))}  # fmt: skip
-        print_json({"breaks": found, "conditions": conditions, "summary": summary})
+    if question.output is Format.json:
+        print_json({"breaks": found, "conditions": conditions, "summary": summary_of(found, conditions)})
     else:
         print_listing(found, conditions)
         if found or conditions:
-            say("`stream-recon break ID` shows one of them, both sides field by field.", quiet=quiet)
-    standing = split_standing(alerts)
-    if standing[0] or standing[1]:
+            say("`stream-recon break ID` shows one of them, `stream-recon explain ID` says why.", quiet=question.quiet)
+    if any(split_standing(alerts)):
         raise typer.Exit(1)
 
 
+tail = _asking(_tail, "from_start", typer.Option("--from-start", help="Everything there is, then what comes."))
+breaks = _asking(_breaks, "everything", typer.Option("--all", help="Those too that are resolved or cleared."))
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.")]
+
+
 def break_(
-    alert_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.")],
+    alert_id: Id,
     bootstrap: Bootstrap = BOOTSTRAP,
     prefix: Prefix = PREFIX,
     output: Output = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Show one discrepancy: both sides field by field, where the records are, and its history."""
+    """Show one discrepancy: both sides field by field, its residual, what it hangs together with, its history."""
+    from stream_recon.cli.answer import print_json
     from stream_recon.cli.options import plan_of
+    from stream_recon.core.relations import effects
 
     history = wait_for(_history(bootstrap, plan_of(prefix, 1).name("alerts"), alert_id))
-    if not history:
-        raise Failure(f"there is no discrepancy {alert_id}; `stream-recon breaks --all` lists their ids")
-    if len(history) > 1:
-        raise Failure(
-            f"{alert_id} is the beginning of {len(history)} ids: {', '.join(sorted(history))}; give more of it"
-        )
-    transitions = sorted(next(iter(history.values())).values(), key=lambda received: received.alert.version)
+    whole = _only(history, alert_id)
+    transitions = sorted(history[whole].values(), key=lambda received: received.alert.version)
+    states = _states(bootstrap, prefix)
     if output is Format.json:
-        from stream_recon.cli.answer import print_json
+        print_json(
+            {
+                "newest": transitions[-1].alert,
+                "history": [received.alert for received in transitions],
+                "effects": [effect.alert_id for effect in effects(whole, states)],
+            }
+        )
+        return
+    from stream_recon.cli.detail import show_detail
 
-        print_json({"newest": transitions[-1].alert, "history": [received.alert for received in transitions]})
-    else:
-        _show(transitions, quiet=quiet)
+    show_detail(console(), [(received.time_us, received.alert) for received in transitions], states)
+    say(f"\nid {whole}; `stream-recon explain {whole[:10]}` says why.", quiet=quiet)
+
+
+def explain(
+    alert_id: Id,
+    contracts: ContractsFile = None,
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Say in sentences why something is a break, or cannot be known: what was compared, what follows, what ends it.
+
+    With the contracts that the workers have, their promises are told in numbers.
+    """
+    from stream_recon.cli.answer import print_json
+    from stream_recon.core.explain import explain as reasoning
+
+    promises = load_contracts(contracts) if contracts is not None else None
+    states = _states(bootstrap, prefix)
+    whole = _only(states, alert_id)
+    passages = reasoning(states[whole], states, promises)
+    if output is Format.json:
+        print_json({"alert": states[whole], "explanation": [passage._asdict() for passage in passages]})
+        return
+    from stream_recon.cli.detail import show_explanation
+
+    show_explanation(console(), passages)
+    say(f"\nid {whole}; `stream-recon break {whole[:10]}` shows its records and its history.", quiet=quiet)
+
+
+def _states(bootstrap: str, prefix: str) -> dict[str, Alert]:
+    """The newest state of every alert, by id."""
+    from stream_recon.cli.options import plan_of
+    from stream_recon.consume import newest
+
+    states = wait_for(newest(bootstrap, plan_of(prefix, 1).name("breaks")))
+    return {known: received.alert for known, received in states.items()}
+
+
+def _only(ids: Collection[str], beginning: str) -> str:
+    """The one id that begins so.
+
+    Raises:
+        Failure: there is none, or more than one.
+    """
+    found = sorted(each for each in ids if each.startswith(beginning))
+    if not found:
+        raise Failure(f"there is no discrepancy {beginning}; `stream-recon breaks --all` lists their ids")
+    if len(found) > 1:
+        shown = ", ".join(found[:_IDS_SHOWN]) + (", ..." if len(found) > _IDS_SHOWN else "")
+        raise Failure(f"{beginning} is the beginning of {len(found)} ids: {shown}; give more of it")
+    return found[0]
 
 
 async def _history(bootstrap: str, topic: str, beginning: str) -> dict[str, dict[int, Received]]:
@@ -137,39 +219,6 @@ async def _history(bootstrap: str, topic: str, beginning: str) -> dict[str, dict
         if alert.alert_id.startswith(beginning):
             found.setdefault(alert.alert_id, {}).setdefault(alert.version, received)
     return found
-
-
-def _show(transitions: list[Received], *, quiet: bool) -> None:
-    from rich.text import Text
-
-    from stream_recon.cli import render
-    from stream_recon.domain.discrepancies import Discrepancy
-
-    out = console()
-    newest = transitions[-1].alert
-    title = Text(f"{newest.severity} ", render.SEVERITY_STYLE[newest.severity])
-    title.append(f"{render.headline(newest)}, {newest.status}", "bold")
-    out.print(title)
-    out.print(Text(f"{newest.cause}."))
-    if isinstance(newest, Discrepancy):
-        out.print(
-            Text(f"account {newest.account}, {render.about(newest)}, {render.clock(newest.event_us, date=True)} UTC")
-        )
-        if any(field.difference for field in newest.fields):
-            out.print(Text("internal - exchange: " + ", ".join(
-                f"{field.field} {field.difference}" for field in newest.fields if field.difference)))  # fmt: skip
-        out.print()
-        out.print(render.sides_table(newest))
-    else:
-        out.print(Text(f"{render.about(newest)}; known up to {render.clock(newest.since_us, date=True)} UTC"))
-    out.print("\nHistory", style="bold")
-    for received in transitions:
-        moment = render.clock(received.time_us, date=True)
-        text = Text(f"{moment}  {received.alert.version:>3}  ")
-        text.append(f"{received.alert.transition:<12}", render.TRANSITION_STYLE[received.alert.transition])
-        text.append(f" {received.alert.severity:<8} {received.alert.cause}")
-        out.print(text)
-    say(f"\nid {newest.alert_id}", quiet=quiet)
 
 
 def _check_filters(kind: str | None, severity: str | None) -> None:
@@ -188,15 +237,3 @@ def _check_filters(kind: str | None, severity: str | None) -> None:
     ):
         if given is not None and given not in known:
             raise Failure(f"there is no {name} {given!r}; there are {', '.join(known)}")
-
-
-def _wanted(alert: Alert, account: str | None, kind: str | None, severity: str | None) -> bool:
-    from stream_recon.domain.discrepancies import Discrepancy
-
-    name = alert.kind if isinstance(alert, Discrepancy) else alert.reason
-    return (
-        # What holds up a whole feed may hold up any account.
-        (account is None or alert.account is None or fnmatchcase(alert.account, account))
-        and (kind is None or name == kind)
-        and (severity is None or alert.severity == severity)
-    )
