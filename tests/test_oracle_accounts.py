@@ -233,7 +233,7 @@ def test_a_residual_is_a_break_only_where_fills_are_complete(contracts: Contract
 
 def test_nothing_is_said_before_all_feeds_have_passed() -> None:
     seen = [position("exchange", 0, "0"), position("exchange", 20, "1")]
-    due_us = T + 25 * SECOND
+    due_us = T + 26 * SECOND
     assert changes(say(seen, only_positions(EX_ONLY), through_us=due_us - 1)) == ["WAITING"]
     assert changes(say(seen, only_positions(EX_ONLY), through_us=due_us)) == ["1"]
 

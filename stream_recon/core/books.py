@@ -15,31 +15,35 @@ from collections import Counter
 from decimal import localcontext
 from functools import partial
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
 from stream_recon.core.causes import Cause, split, subjects_of
 from stream_recon.core.describe import published_form
-from stream_recon.core.findings import Told
+from stream_recon.core.findings import Finding, Told, Verdict
+from stream_recon.core.keeping import BookState, PartsState, take
 from stream_recon.core.ledger import Entries, Entry
 from stream_recon.core.movements import Move
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
-from stream_recon.core.states import States, told_snapshot
-from stream_recon.core.watermarks import UNKNOWN_US
-from stream_recon.domain.amounts import EXACT
-from stream_recon.domain.discrepancies import alert_id
-from stream_recon.domain.events import STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
+from stream_recon.core.states import End, States, told_snapshot
+from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
+from stream_recon.domain.amounts import EXACT, plain, to_decimal
+from stream_recon.domain.discrepancies import FieldDifference, Kind, alert_id
+from stream_recon.domain.events import ORIGINS, STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
-    from stream_recon.core.findings import Finding, Subject, Unknown, Verdict
+    from stream_recon.core.findings import Subject, Unknown
     from stream_recon.core.movements import Key
+    from stream_recon.core.orders import OrderKey
     from stream_recon.core.promises import Class
+    from stream_recon.core.states import Snapshot
     from stream_recon.core.trades import Rules
     from stream_recon.core.watermarks import Clock
+    from stream_recon.domain.discrepancies import Discrepancy, SplitPart
     from stream_recon.domain.instruments import Instrument, Instruments
 
 Agenda = Literal["ledger", "orders", "states"]
@@ -52,16 +56,30 @@ AGENDAS: dict[Agenda, tuple[Class, ...]] = {
 _CLASS_OF: dict[type, Class] = {
     Fill: "fill", Order: "order", Position: "position", Balance: "balance", Ledger: "ledger",
 }  # fmt: skip
+JUDGED_KINDS: frozenset[Kind] = frozenset({
+    "order_mismatch", "position_mismatch", "balance_mismatch", "ledger_missing", "duplicate_conflict",
+})  # fmt: skip
 FOLD: Subject = ("fold",)
 TAPE_LIMIT = 2_000
 """Fills that wait to be counted; more are counted before anything is due."""
 
 
+class Said(NamedTuple):
+    """What was published of a finding: to say it again only if that says more."""
+
+    event_us: int
+    content: int
+
+
 class AccountBook:
     """What is kept of one account beside its fills."""
 
-    def __init__(self, account: Account, promises: Promises, conditions: Conditions, instruments: Instruments) -> None:
+    def __init__(
+        self, account: Account, promises: Promises, conditions: Conditions, instruments: Instruments,
+        touched: list[Account],
+    ) -> None:  # fmt: skip
         self.account = account
+        self._touched = touched
         self.promises = promises
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
@@ -70,6 +88,8 @@ class AccountBook:
         self.states = States(promises, self.instrument_of, doubted)
         self.orders = Orders(promises, doubted)
         self.entries = Entries(promises, doubted)
+        self.parts: dict[tuple[int, str], PartsState] = {}
+        """By origin and asset, the newest balance that tells what is free and what is locked."""
         self.seqs = [0, 0]
         """Of records, by origin."""
         self.tape: tuple[list[Move], list[Move]] = ([], [])
@@ -78,17 +98,35 @@ class AccountBook:
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
         self.scheduled: dict[Subject, int] = {}
-        """Orders and folds on the agenda, with their due times."""
+        """Orders and counts of fills on the agenda, with their due times."""
         self.judged_us: dict[Subject, int] = {}
         """Up to which time each subject has been judged."""
         self.reached_us = UNKNOWN_US
-        """What is newer does not come late to any position or balance."""
-        self.late: set[Subject] = set()
+        """The newest of these times, of positions and balances."""
+        self.again: set[Subject] = set()
         """To be judged anew at once."""
-        self.said: dict[Subject, dict[str, int]] = {}
-        """By subject, what stands: alert id, time of its newest event."""
+        self.late: set[Subject] = set()
+        """Of which a record came later than its contract allows, since they were judged last."""
+        self.said: dict[Subject, dict[str, Said]] = {}
+        """By subject, by alert id, what stands."""
         self.unknown: dict[Subject, list[Unknown]] = {}
         self.causes: dict[str, Cause] = {}
+        self.touched = False
+        """Something was put in since the last drain."""
+        self.rewrite = False
+        """Old records were summed up: the whole has to be written again."""
+        self.begin_changes()
+
+    def touch(self) -> None:
+        """Something was put in."""
+        if not self.touched:
+            self.touched = True
+            self._touched.append(self.account)
+
+    def begin_changes(self) -> None:
+        """Gather anew what is put in."""
+        self.changes = BookState(self.account.name, (0, 0))
+        self.touched_orders: dict[OrderKey, None] = {}
 
     def instrument_of(self, name: str) -> Instrument | None:
         """What is known of an instrument of this venue."""
@@ -108,7 +146,7 @@ class AccountBook:
         clocks = self.promises.waited_for(AGENDAS[agenda])
         return min((clock.watermark_us for clock in clocks), default=UNKNOWN_US)
 
-    # -- what comes ---------------------------------------------------------------------------------------------------
+    # -- fills --------------------------------------------------------------------------------------------------------
 
     def fill(self, o: int, fill: Fill) -> int:
         """A trade counts from its time on; gives the place of its record."""
@@ -126,9 +164,12 @@ class AccountBook:
         """One more movement, to be counted when something is due."""
         tape = self.tape[o]
         tape.append(move)
-        if FOLD not in self.scheduled:
-            self.scheduled[FOLD] = move.ts_us
-            self.push("orders", move.ts_us + self.promises.wait_us, FOLD)
+        if not self.touched:
+            self.touch()
+        due_us = move.ts_us + self.promises.wait_us
+        if due_us < self.scheduled.get(FOLD, NEVER_US):
+            self.scheduled[FOLD] = due_us
+            self.push("orders", due_us, FOLD)
         if move.ts_us - self.promises.within_us <= self.reached_us or len(tape) > TAPE_LIMIT:
             self.fold()
 
@@ -150,11 +191,13 @@ class AccountBook:
             moves, tape[:] = sorted(tape, key=_order), []
             track_orders = any(self.promises.of(x, "order") != "absent" for x in (0, 1))
             for move in moves:
-                self.states.move(o, move, self._moved)
+                self.states.move(o, move, self.moved)
                 if track_orders:
-                    self._order_due(("order", *self.orders.move(o, move)), move.ts_us)
+                    self.order_due(("order", *self.orders.move(o, move)))
+            self.changes.moves += [(o, move) for move in moves]
+            self.touch()
 
-    def _moved(self, kind: str, key: Key, ts_us: int) -> None:
+    def moved(self, kind: str, key: Key, ts_us: int) -> None:
         """A position or balance moved: if what was judged may have seen that, it is judged anew."""
         subject = (kind, *key)
         judged_us = self.judged_us.get(subject)
@@ -163,75 +206,112 @@ class AccountBook:
             self.push("states", ts_us + self.promises.wait_us + self.promises.patience_us, subject)
         elif ts_us - self.promises.within_us <= judged_us:
             self.states.key_state(kind, key).stale = True
-            self.judge_late(subject)
+            self.late.add(subject)
+            self.judge_again(subject)
+
+    # -- orders -------------------------------------------------------------------------------------------------------
 
     def order(self, o: int, event: Order, offset: int | None, value: bytes) -> None:
         """An update of an order."""
         key = self.orders.update(o, event, self.next_seq(o), Told(o, "orders", offset, value))
-        self._order_due(("order", *key), event.ts_us)
+        self.order_due(("order", *key))
 
-    def _order_due(self, subject: Subject, ts_us: int) -> None:
-        known = self.orders.known[subject[1], subject[2]]
-        due_us = known.newest_us + self.promises.wait_us
+    def order_due(self, subject: Subject) -> None:
+        """Something came about an order: it is judged when all that belongs to it has come."""
+        key = (subject[1], subject[2])
+        self.touched_orders[key] = None
+        self.touch()
         if subject not in self.scheduled:
+            due_us = self.orders.known[key].newest_us + self.promises.wait_us
             self.scheduled[subject] = due_us
             self.push("orders", due_us, subject)
-        if ts_us + self.promises.wait_us <= self.judged_us.get(subject, UNKNOWN_US):
-            self.judge_late(subject)
+            if subject in self.judged_us and due_us <= self.barrier("orders"):
+                self.late.add(subject)
+
+    # -- states -------------------------------------------------------------------------------------------------------
 
     def snapshot(self, o: int, event: Position | Balance, offset: int | None, value: bytes) -> None:
         """A reported position or balance."""
-        kind, key, snapshot = told_snapshot(event, self.next_seq(o), Told(o, "balances", offset, value))
-        ended = self.states.snapshot(o, kind, key, snapshot, event.snapshot_id)
-        subject = (kind, *key)
-        self._state_due(subject, event.ts_us)
-        if ended:
-            self._state_due(("snapshot", str(o)), event.ts_us)
-        if (
-            kind == "balance"
-            and getattr(event, "free", None) is not None
-            and getattr(event, "locked", None) is not None
-        ):
-            self.push("states", event.ts_us + self.promises.wait_us, subject)
+        told = Told(o, "balances", offset, value)
+        seq = self.next_seq(o)
+        kind, key, snapshot = told_snapshot(event, seq, told)
+        self.put_snapshot(o, kind, key, snapshot, event.snapshot_id)
+        self.changes.snapshots.append((o, kind, list(key), snapshot, event.snapshot_id))
+        self.touch()
+        if isinstance(event, Balance) and event.free is not None and event.locked is not None:
+            parts = PartsState(o, event.asset, event.ts_us, seq, event.free, event.locked, event.total, told)
+            self.put_parts(parts)
+            self.changes.parts.append(parts)
+
+    def put_snapshot(self, o: int, kind: str, key: Key, snapshot: Snapshot, snapshot_id: str | None) -> None:
+        """Keep a reported state until it is due."""
+        if self.states.snapshot(o, kind, key, snapshot, snapshot_id):
+            self.end_due(o, snapshot.ts_us)
+        self._state_due((kind, *key), snapshot.ts_us)
+
+    def put_parts(self, parts: PartsState) -> None:
+        """The newest balance tells whether its parts add up."""
+        known = self.parts.get((parts.origin, parts.asset))
+        if known is None or (known.ts_us, known.seq) <= (parts.ts_us, parts.seq):
+            self.parts[parts.origin, parts.asset] = parts
+            self._state_due(("parts", str(parts.origin), parts.asset), parts.ts_us)
+
+    def end(self, o: int, event: SnapshotEnd) -> None:
+        """The end of a complete snapshot."""
+        end = self.states.end(o, event)
+        self.changes.ends.append((o, event.snapshot_id, End(end.ts_us, end.count)))
+        self.touch()
+        self.end_due(o, event.ts_us)
+
+    def end_due(self, o: int, ts_us: int) -> None:
+        """What a complete snapshot proves is concluded when all of it must have come."""
+        self._state_due(("snapshot", str(o)), ts_us)
 
     def _state_due(self, subject: Subject, ts_us: int) -> None:
         judged_us = self.judged_us.setdefault(subject, UNKNOWN_US)
         if ts_us <= judged_us:
-            self.judge_late(subject)
-        else:
-            self.push("states", ts_us + self.promises.wait_us, subject)
-            # What the other side reported near by is compared with it a little later.
-            self.push("states", ts_us + self.promises.within_us + self.promises.wait_us, subject)
+            self.late.add(subject)
+            self.judge_again(subject)
+        self.push("states", ts_us + self.promises.wait_us, subject)
+        # What the other side reported near by is compared with it a little later.
+        self.push("states", ts_us + self.promises.within_us + self.promises.wait_us, subject)
 
-    def end(self, o: int, event: SnapshotEnd) -> None:
-        """The end of a complete snapshot."""
-        self.states.end(o, event)
-        self._state_due(("snapshot", str(o)), event.ts_us)
+    # -- ledger -------------------------------------------------------------------------------------------------------
 
     def entry(self, o: int, event: Ledger, offset: int | None, value: bytes) -> None:
         """An entry of the ledger."""
-        seq = self.next_seq(o)
         told = Told(o, "balances", offset, value)
-        entry = Entry(event.ts_us, seq, event.ledger_id, event.asset, event.delta, event.reason, event.ref_id, told)
+        entry = Entry(
+            event.ts_us, self.next_seq(o), event.ledger_id, event.asset, event.delta, event.reason, event.ref_id, told
+        )
+        self.put_entry(o, entry)
+        self.changes.entries.append((o, entry))
+        self.touch()
+
+    def put_entry(self, o: int, entry: Entry) -> None:
+        """Keep an entry until it is due, and let it move its balance."""
         news = self.entries.add(o, entry)
         subject = ("ledger",)
-        if event.ts_us <= self.judged_us.get(subject, UNKNOWN_US):
-            self.judge_late(subject)
+        if entry.ts_us <= self.judged_us.get(subject, UNKNOWN_US):
+            self.late.add(subject)
+            self.judge_again(subject)
         else:
-            self.push("ledger", event.ts_us + self.promises.wait_us, subject)
-        if news and self.states.entry(o, seq, event):
-            self._moved("balance", (event.asset,), event.ts_us)
+            self.push("ledger", entry.ts_us + self.promises.wait_us, subject)
+        if news and self.states.entry(o, entry.seq, entry):
+            self.moved("balance", (entry.asset,), entry.ts_us)
+
+    # -- what is due --------------------------------------------------------------------------------------------------
 
     def push(self, agenda: Agenda, due_us: int, subject: Subject) -> None:
         """Put something on an agenda."""
         heappush(self.agendas[agenda], (due_us, subject))
-        if due_us < self.waits.get(agenda, due_us + 1):
+        if due_us < self.waits.get(agenda, NEVER_US):
             self.waits.pop(agenda, None)
             self.account.unsettled = True
 
-    def judge_late(self, subject: Subject) -> None:
+    def judge_again(self, subject: Subject) -> None:
         """Let a subject be judged anew at once."""
-        self.late.add(subject)
+        self.again.add(subject)
         self.account.unsettled = True
 
     # -- causes -------------------------------------------------------------------------------------------------------
@@ -251,8 +331,8 @@ class AccountBook:
     def _affected(self, cause: Cause) -> None:
         if self.said:
             for subject in subjects_of(cause, self.instrument_of):
-                if self.said.get(subject):
-                    self.judge_late(subject)
+                if subject in self.said:
+                    self.judge_again(subject)
 
 
 def _order(move: Move) -> tuple[int, int]:
@@ -269,6 +349,8 @@ class Books:
         self.register = conditions.register
         self.rules = rules
         self.topics: dict[tuple[int, Stream], str | None] = {}
+        self.touched: list[Account] = []
+        """Into whose books something was put since the last drain."""
         self.fresh_heard: list[tuple[str, int, Class]] = []
         """(venue, origin, class) first heard since the last drain."""
         self.restored = False
@@ -279,7 +361,7 @@ class Books:
         if all(
             promise == "absent"
             for contract in account.contracts
-            for promise in (contract.orders, contract.positions, contract.balances)
+            for promise in (contract.orders, contract.positions, contract.balances, contract.ledger)
         ):
             return
         venue, account_id = account.name.split("|", 1)
@@ -290,7 +372,7 @@ class Books:
         }
         self.directory.pairs |= {(clocks[0, stream], clocks[1, stream]): None for stream in STREAMS}
         promises = Promises(account.contracts, clocks, account.heard)
-        account.book = AccountBook(account, promises, self.conditions, self.rules.instruments)
+        account.book = AccountBook(account, promises, self.conditions, self.rules.instruments, self.touched)
 
     # -- what is heard ------------------------------------------------------------------------------------------------
 
@@ -317,7 +399,7 @@ class Books:
         if book is not None:
             book.waits.clear()
             for subject in book.judged_us:
-                book.judge_late(subject)
+                book.judge_again(subject)
             account.unsettled = True
 
     def waiting_for(self, clock: Clock) -> int:
@@ -358,11 +440,21 @@ class Books:
                 self.settle(accounts[name])
 
     def settle_all(self) -> None:
-        """Judge what a restored state left unsaid."""
-        if self.restored:
-            self.restored = False
-            for account in self.directory.accounts.values():
-                self.settle(account)
+        """Draw the conclusions of a restored state again: what stands is known from what was published."""
+        if not self.restored:
+            return
+        self.restored = False
+        for alert in self.register.newest.standing_of(JUDGED_KINDS):
+            account = self.directory.named(alert.account)
+            book = account.book
+            if book is not None and alert.identity in {"order", "position", "balance"}:
+                book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(alert.event_us, 0)
+        for account in self.directory.accounts.values():
+            if account.book is not None:
+                for subject in account.book.said:
+                    account.book.judged_us.setdefault(subject, UNKNOWN_US)
+            self.settle(account)
+        self.conditions.clear_unheld()
 
     def settle(self, account: Account) -> None:
         """Judge what is due, and let clocks wake up what is not."""
@@ -373,19 +465,19 @@ class Books:
         with localcontext(EXACT):
             for agenda in AGENDAS:
                 heap = book.agendas[agenda]
-                if not heap and not book.late:
+                if not heap and not book.again:
                     continue
                 barrier_us = book.barrier(agenda)
-                if any(book.tape) and (book.late or heap[0][0] <= barrier_us):
+                if any(book.tape) and (book.again or heap[0][0] <= barrier_us):
                     book.fold()
                 while heap and heap[0][0] <= barrier_us:
                     due_us, subject = heappop(heap)
                     self._due(account, book, due_us, subject)
-                self._judge_late(account, book, agenda)
+                self._judge_again(account, book, agenda)
                 if heap:
                     self._wait(account, book, agenda, heap[0][0])
             for agenda in AGENDAS:  # what was found may explain what was judged before
-                self._judge_late(account, book, agenda)
+                self._judge_again(account, book, agenda)
 
     def _wait(self, account: Account, book: AccountBook, agenda: Agenda, due_us: int) -> None:
         """Leave an agenda to one of the clocks that hold it up."""
@@ -414,64 +506,62 @@ class Books:
             book.reached_us = max(book.reached_us, until_us)
         self._judge(account, book, subject, until_us)
 
-    def _judge_late(self, account: Account, book: AccountBook, agenda: Agenda) -> None:
+    def _judge_again(self, account: Account, book: AccountBook, agenda: Agenda) -> None:
         """Judge anew what a late record, or a new cause, touched."""
-        for subject in sorted(subject for subject in book.late if _agenda_of(subject) == agenda):
-            book.late.discard(subject)
+        for subject in sorted(subject for subject in book.again if _agenda_of(subject) == agenda):
+            book.again.discard(subject)
             judged_us = book.judged_us.get(subject, UNKNOWN_US)
             if judged_us != UNKNOWN_US:
-                self._judge(account, book, subject, judged_us, late=True)
+                self._judge(account, book, subject, judged_us)
 
-    def _judge(
-        self, account: Account, book: AccountBook, subject: Subject, until_us: int, *, late: bool = False
-    ) -> None:
+    def _judge(self, account: Account, book: AccountBook, subject: Subject, until_us: int) -> None:
         kind = subject[0]
         if kind == "order":
-            self._publish(account, book, subject, book.orders.judge((subject[1], subject[2])), late=late)
+            self._publish(account, book, subject, book.orders.judge((subject[1], subject[2])))
             self._judge_renamed(account, book)
         elif kind == "ledger":
-            verdict = book.entries.judge(until_us)
-            self._publish(account, book, subject, verdict, late=late)
+            self._publish(account, book, subject, book.entries.judge(until_us))
+        elif kind == "parts":
+            self._publish(account, book, subject, judge_parts(book.parts[int(subject[1]), subject[2]], book.promises))
         elif kind == "snapshot":
             unknown, touched = book.states.judge_ends(int(subject[1]), until_us)
             self._hold(account, book, subject, unknown)
-            for other in touched:
+            for other in sorted(touched):
                 book.judged_us[other] = max(book.judged_us.get(other, UNKNOWN_US), until_us)
                 book.reached_us = max(book.reached_us, until_us)
-                self._judge(account, book, other, book.judged_us[other], late=late)
+                self._judge(account, book, other, book.judged_us[other])
         else:
-            verdict = book.states.judge(kind, subject[1:], until_us)
-            self._publish(account, book, subject, verdict, late=late)
+            self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us))
 
     def _judge_renamed(self, account: Account, book: AccountBook) -> None:
         """What was said of an order by its client's id is said by the venue's now."""
         for key in book.orders.renamed:
-            self._publish(account, book, ("order", *key), book.orders.judge(key), late=False)
+            self._publish(account, book, ("order", *key), book.orders.judge(key))
         book.orders.renamed.clear()
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, account: Account, book: AccountBook, subject: Subject, verdict: Verdict, *, late: bool) -> None:
+    def _publish(self, account: Account, book: AccountBook, subject: Subject, verdict: Verdict) -> None:
         """Say what is wrong with a subject, and that what was wrong before is no longer so."""
         before = book.said.get(subject, {})
-        now: dict[str, int] = {}
+        late = subject in book.late
+        book.late.discard(subject)
+        now: dict[str, Said] = {}
         for finding in verdict.breaks:
             name = finding_id(account.name, finding)
-            now[name] = finding.event_us
             parts, explained_by = split(finding, book.causes.values(), book.instrument_of)
-            self.register.assert_open(
-                published_form(
-                    account.name, name, finding, parts, explained_by, self.topics, self.partition, self.rules.thresholds
-                )
-            )
+            content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *explained_by))
+            now[name] = Said(finding.event_us, content)
+            if before.get(name) != now[name]:
+                self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
                 book.add_cause(_ledger_cause(name, finding))
         summed_up_us = book.states.summed_up_us(subject)
-        for name, event_us in before.items():
+        for name, said in before.items():
             if name in now:
                 continue
-            if event_us < summed_up_us:
-                now[name] = event_us  # what it was concluded from is no longer kept: it stands
+            if said.event_us < summed_up_us:
+                now[name] = said  # what it was concluded from is no longer kept: it stands
                 continue
             self.register.clear(name, late=late)
             book.drop_cause(name)
@@ -480,6 +570,15 @@ class Books:
         else:
             book.said.pop(subject, None)
         self._hold(account, book, subject, verdict.unknown)
+
+    def _open(
+        self, account: Account, name: str, finding: Finding, parts: list[SplitPart], explained_by: list[str]
+    ) -> None:
+        self.register.assert_open(
+            published_form(
+                account.name, name, finding, parts, explained_by, self.topics, self.partition, self.rules.thresholds
+            )
+        )
 
     def _hold(self, account: Account, book: AccountBook, subject: Subject, unknown: list[Unknown]) -> None:
         """Note what cannot be known of a subject."""
@@ -496,6 +595,21 @@ class Books:
             if count:
                 self.conditions.cannot_know(account, o, stream, reason, count)
 
+    def fold(self) -> None:
+        """Count all fills, so that what is written down is all there is."""
+        for account in self.touched:
+            if account.book is not None:
+                with localcontext(EXACT):
+                    account.book.fold()
+            if account.unsettled:
+                self.settle(account)
+
+    def take_changes(self) -> list[BookState]:
+        """What was put into books since this was last asked for."""
+        accounts, self.touched[:] = list(self.touched), []
+        found = [take(account) for account in accounts]
+        return [state for state in found if state is not None]
+
     # -- forgetting ---------------------------------------------------------------------------------------------------
 
     def forget(self) -> None:
@@ -509,6 +623,8 @@ class Books:
             if barrier_us - horizon_us < account.trimmed_us + horizon_us // 8:
                 continue
             account.trimmed_us = barrier_us - horizon_us
+            book.rewrite = True
+            book.touch()
             with localcontext(EXACT):
                 book.states.trim(account.trimmed_us)
                 book.entries.trim(account.trimmed_us)
@@ -521,6 +637,7 @@ class Books:
             ]:
                 self._hold(account, book, ("order", *key), [])
                 book.orders.forget(key)
+                book.touched_orders[key] = None
                 book.judged_us.pop(("order", *key), None)
 
 
@@ -531,6 +648,43 @@ def _agenda_of(subject: Subject) -> Agenda:
 def finding_id(account: str, finding: Finding) -> str:
     """The id of a discrepancy: account, identity, kind, what is compared, business key."""
     return alert_id(account, finding.identity, finding.kind, finding.compared, *finding.key)
+
+
+def subject_of(alert: Discrepancy) -> Subject:
+    """What has to be judged to know whether it still stands."""
+    if alert.identity == "order":
+        return ("order", alert.instrument or "", alert.order_id or "")
+    if alert.identity == "position":
+        return ("position", alert.instrument or "", alert.position_side or "")
+    if alert.ledger_id is not None:
+        return ("ledger",)
+    if alert.compared.endswith(":parts"):
+        return ("parts", str(ORIGINS.index("internal" if alert.compared.startswith("internal") else "exchange")),
+                alert.asset or "")  # fmt: skip
+    return ("balance", alert.asset or "")
+
+
+def judge_parts(parts: PartsState, promises: Promises) -> Verdict:
+    """What is free and what is locked are the total."""
+    gap = to_decimal(parts.free) + to_decimal(parts.locked) - to_decimal(parts.total)
+    if abs(gap) <= promises.tolerance("total", parts.asset):
+        return Verdict([], [])
+    origin = ORIGINS[parts.origin]
+    found = plain(to_decimal(parts.free) + to_decimal(parts.locked))
+    finding = Finding(
+        kind="balance_mismatch",
+        identity="balance",
+        compared=f"{origin}:parts",
+        key=(parts.asset,),
+        names={"asset": parts.asset},
+        event_us=parts.ts_us,
+        due_us=parts.ts_us + promises.wait_us,
+        cause=f"{origin} reports {parts.total} {parts.asset} in total, but {found} free and locked together",
+        fields=[FieldDifference("total", found, parts.total, plain(gap))],
+        evidence=[parts.told],
+        residual=-gap,
+    )
+    return Verdict([finding], [])
 
 
 def _ledger_cause(name: str, finding: Finding) -> Cause:

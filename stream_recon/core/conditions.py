@@ -179,6 +179,13 @@ class Conditions:
             del self.unknown[named]
             self._clear(named)
 
+    def clear_unheld(self) -> None:
+        """After a restart: clear what was said of conclusions that can be drawn now."""
+        for known in list(self.register.newest.feed_conditions()):
+            named = Named(known.reason, known.origin, known.source, known.stream)
+            if known.reason in _CANNOT_KNOW and known.reason != "NEVER_SENT" and named not in self.unknown:
+                self._clear(named)
+
     # -- absence in doubt ---------------------------------------------------------------------------------------------
 
     def absence_proven(self, account: Account, o: int, ts_us: int) -> bool:

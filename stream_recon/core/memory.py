@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from stream_recon.core import keeping
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen
 from stream_recon.core.conditions import Numbering, Unread
-from stream_recon.core.describe import split_key
+from stream_recon.core.describe import split_key, trade_alert_id
+from stream_recon.core.keeping import BookState
 from stream_recon.core.names import names_of
 from stream_recon.core.newest import Packed
+from stream_recon.core.promises import Class
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import Origin, Stream
@@ -63,6 +66,8 @@ class Waiting(Struct, array_like=True):
     arrived_us: int
     offset: int | None
     value: bytes
+    seq: int
+    realized_pnl: str | None
 
 
 class Changes(Struct, array_like=True):
@@ -86,7 +91,10 @@ class Changes(Struct, array_like=True):
     beyond: list[tuple[int, str, int]] = []
     tallies: dict[str, int] = {}
     newest_us: list[tuple[Origin, Stream, int]] = []
-    topics: tuple[str | None, str | None] = (None, None)
+    topics: list[tuple[int, Stream, str | None]] = []
+    books: list[BookState] = []
+    heard: list[tuple[str, int, Class]] = []
+    """(venue, origin, class) of what has been heard."""
 
 
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
@@ -104,6 +112,8 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.forgotten = register.forgotten
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
+    changes.books = lane.books.take_changes()
+    changes.heard, lane.books.fresh_heard = lane.books.fresh_heard, []
     book.paired, book.gone, book.dropped = [], ([], []), {}
     book.fresh, book.touched = ({}, {}), {}
     register.forgotten = []
@@ -134,12 +144,13 @@ def _common(lane: Lane) -> Changes:
         beyond=[(*key, count) for key, count in conditions.beyond.items()],
         tallies=dict(lane.tallies),
         newest_us=[(*topic, time_us) for topic, time_us in lane.newest_us.items()],
-        topics=(lane.book.topics[0], lane.book.topics[1]),
+        topics=[(*carried, topic) for carried, topic in lane.books.topics.items()],
     )  # fmt: skip
 
 
 def _waiting(o: int, key: str, seen: Seen) -> Waiting:
-    return Waiting(o, key, seen.content, seen.ts_us, seen.arrived_us, seen.offset, seen.value or b"")
+    return Waiting(o, key, seen.content, seen.ts_us, seen.arrived_us, seen.offset, seen.value or b"", seen.seq,
+        seen.realized_pnl)  # fmt: skip
 
 
 def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
@@ -164,18 +175,28 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
     ]
-    yield _common(lane)
+    common = _common(lane)
+    common.heard = [(venue, o, kind) for venue, heard in lane.directory.heard.items() for o in (0, 1)
+                    for kind in sorted(heard[o])]  # fmt: skip
+    yield common
     for name, entries in parts:
         while chunk := list(islice(entries, limit)):
             changes = Changes(tallies=dict(lane.tallies))
             setattr(changes, name, chunk)
             yield changes
+    for states in keeping.snapshot(lane, limit):
+        yield Changes(tallies=dict(lane.tallies), books=states)
 
 
 def restore(lane: Lane, changes: Changes) -> None:
     """Fold one `Changes` into a lane."""
     book, register = lane.book, lane.register
-    book.topics = [told or known for told, known in zip(changes.topics, book.topics, strict=True)]
+    for who, carried, topic in changes.topics:
+        lane.books.topics[who, carried] = topic
+        if carried == "fills":
+            book.topics[who] = topic
+    for venue, who, what in changes.heard:
+        lane.directory.heard.setdefault(venue, (set(), set()))[who].add(what)
     _restore_clocks(lane, changes)
     _restore_removals(lane, changes)
     for waiting in changes.waiting:
@@ -193,10 +214,14 @@ def restore(lane: Lane, changes: Changes) -> None:
         for seen in (*case.sides[0], *case.sides[1]):
             account.feeds.remember(seen.ts_us, case.key)
         book.schedule(account, case)
+        for kind, o in case.opened:
+            if register.stands(trade_alert_id(case.key, kind, o)):
+                book.give_cause(account, case, kind, o)
+    keeping.restore(lane, changes.books)
     lane.tallies.clear()
     lane.tallies.update(changes.tallies)
-    for origin, stream, time_us in changes.newest_us:
-        lane.newest_us[origin, stream] = time_us
+    for origin, of_stream, time_us in changes.newest_us:
+        lane.newest_us[origin, of_stream] = time_us
 
 
 def _restore_removals(lane: Lane, changes: Changes) -> None:
@@ -227,8 +252,9 @@ def _restore_waiting(lane: Lane, waiting: Waiting) -> None:
     again = key in book.waiting[o]
     trade_id = split_key(key)[2]
     book.waiting[o][key] = Seen(
-        waiting.content, "trade", trade_id, waiting.ts_us, waiting.arrived_us, waiting.offset, waiting.value
-    )
+        waiting.content, "trade", trade_id, waiting.ts_us, waiting.arrived_us, waiting.offset, waiting.value,
+        waiting.seq, waiting.realized_pnl,
+    )  # fmt: skip
     if again:
         return
     if account.promised[1 - o]:

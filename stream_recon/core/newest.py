@@ -19,7 +19,7 @@ from stream_recon.domain.discrepancies import Alert, Discrepancy, FeedCondition,
 from stream_recon.domain.lifecycle import STANDING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _ENCODE = msgspec.json.Encoder().encode
 _DECODE = msgspec.json.Decoder(Discrepancy).decode
@@ -93,6 +93,12 @@ class Newest(MutableMapping[str, Alert]):
     def discrepancies(self) -> Iterator[Packed]:
         """All of them, as they are kept."""
         return (kept for kept in self._kept.values() if isinstance(kept, Packed))
+
+    def standing_of(self, kinds: Collection[Kind]) -> Iterator[Discrepancy]:
+        """Those of some kinds that stand, unpacked."""
+        for kept in list(self._kept.values()):
+            if isinstance(kept, Packed) and kept.kind in kinds and kept.status in STANDING:
+                yield unpack(kept)
 
     def feed_conditions(self) -> Iterator[FeedCondition]:
         """All of them, as they are kept."""

@@ -48,10 +48,11 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from stream_recon.core.conditions import Doubted
+    from stream_recon.core.ledger import Entry
     from stream_recon.core.movements import Move
     from stream_recon.core.promises import Class, Promises
     from stream_recon.domain.discrepancies import Kind, Reason
-    from stream_recon.domain.events import Ledger, Stream
+    from stream_recon.domain.events import Stream
     from stream_recon.domain.instruments import Instrument
 
 KINDS = ("position", "balance")
@@ -225,10 +226,14 @@ class States:
         for asset, delta in balance_deltas(move, what).items():
             self._add(self.fills["balance", o], (asset,), mark, delta)
             if reason is not None:
-                self.partly_told[o].setdefault((asset,), Doubts()).add(move.ts_us)
+                self.partly(o, (asset,)).add(move.ts_us)
             late("balance", (asset,), move.ts_us)
 
-    def entry(self, o: int, seq: int, entry: Ledger) -> bool:
+    def partly(self, o: int, key: Key) -> Doubts:
+        """When fills of side `o` moved an asset by what they do not fully tell."""
+        return self.partly_told[o].setdefault(key, Doubts())
+
+    def entry(self, o: int, seq: int, entry: Entry) -> bool:
         """A ledger entry of side `o`. False where it moves nothing."""
         if self.promises.contracts[o].ledger_covers != "all" and entry.reason in OF_TRADES:
             return False
@@ -247,7 +252,8 @@ class States:
         state = self.key_state(kind, key)
         kept = state.snapshots[o]
         at = bisect_right(kept, snapshot.ts_us, key=_time_of)
-        again = next((each for each in reversed(kept[:at]) if _same_moment(each, snapshot)), None)
+        first = bisect_left(kept, snapshot.ts_us, hi=at, key=_time_of)
+        again = next((each for each in reversed(kept[first:at]) if _same_moment(each, snapshot)), None)
         if again is None or again.value != snapshot.value:
             kept.insert(at, snapshot)
             for track in state.tracks:

@@ -22,11 +22,11 @@ What is settled here, beyond the design:
   (UNMAPPED_INSTRUMENT, PARTIAL), or a hole in feed_seq (SEQ_GAP), a residual is not known, and the next run starts with
   it; agreement is agreement all the same. A class promised complete that moved and has no snapshot: LOOKBACK_TRUNCATED.
 - **Due.** Nothing is said before the watermarks of all topics it rests on have passed the newest record it rests on by
-  the wider of grace and order_within: WAITING.
+  grace and order_within together, so that what explains a difference is known before it: WAITING.
 - **Ledger.** Where both origins send entries they pair one to one: by ledger_id; else one's ref_id is the other's
   ref_id or ledger_id, with asset and reason; else asset, delta and reason within grace, oldest first. Entries of trades
   are owed only where the ledger covers all, and move nothing where it does not. A pair that differs in asset or delta
-  is a balance_mismatch. `free` + `locked` = `total` is judged in each record, beside everything else.
+  is a balance_mismatch. `free` + `locked` = `total` is judged in the newest balance, beside everything else.
 - **Orders.** The newest update is the one with the highest (cum_qty, status, time, place in the log), statuses in the
   order in which the events list them. Client ids lead to the order id said with them. An order that one origin lacks,
   or of which it has fewer fills than cum_qty, is a break only if an update of it with cum_qty 0 was seen: else it may

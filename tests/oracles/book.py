@@ -123,7 +123,8 @@ class Book:
 
     def passed(self, ts_us: int, *topics: tuple[Origin | None, Stream]) -> bool:
         """Whether all these topics have been delivered long enough past that time."""
-        wait_us = max(max(each.order_within_us, each.grace_us) for each in self.contract.values())
+        contracts = self.contract.values()
+        wait_us = max(each.order_within_us for each in contracts) + max(each.grace_us for each in contracts)
         return all(
             self.watermark.get((origin, stream), -1) >= ts_us + wait_us
             for origin, stream in topics

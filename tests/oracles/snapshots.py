@@ -75,9 +75,15 @@ def judge_states(book: Book, kind: str) -> None:
 
 
 def judge_parts(book: Book) -> None:
-    """What is free and what is locked are the total, in each balance that says so."""
+    """What is free and what is locked are the total, in the newest balance of each asset that says so."""
+    newest: dict[tuple[Origin, str], Event] = {}
     for event in [*book.of("internal", "balance"), *book.of("exchange", "balance")]:
         if event.get("free") is not None and event.get("locked") is not None:
+            before = newest.get((event["origin"], event["asset"]))
+            if before is None or before["ts_us"] <= event["ts_us"]:
+                newest[event["origin"], event["asset"]] = event
+    for event in newest.values():
+        if book.passed(event["ts_us"], (event["origin"], "balances")):
             parts, total = Decimal(event["free"]) + Decimal(event["locked"]), Decimal(event["total"])
             if abs(parts - total) > book.tolerance("total", event["asset"]):
                 at = str(event["ts_us"])
