@@ -459,25 +459,31 @@ class Books:
     def settle(self, account: Account) -> None:
         """Judge what is due, and let clocks wake up what is not."""
         book = account.book
-        account.unsettled = False
         if book is None:
+            account.unsettled = False
             return
         with localcontext(EXACT):
-            for agenda in AGENDAS:
-                heap = book.agendas[agenda]
-                if not heap and not book.again:
-                    continue
-                barrier_us = book.barrier(agenda)
-                if any(book.tape) and (book.again or heap[0][0] <= barrier_us):
-                    book.fold()
-                while heap and heap[0][0] <= barrier_us:
-                    due_us, subject = heappop(heap)
-                    self._due(account, book, due_us, subject)
-                self._judge_again(account, book, agenda)
-                if heap:
-                    self._wait(account, book, agenda, heap[0][0])
-            for agenda in AGENDAS:  # what was found may explain what was judged before
-                self._judge_again(account, book, agenda)
+            account.unsettled = True
+            while account.unsettled:
+                account.unsettled = False
+                self._settle(account, book)
+
+    def _settle(self, account: Account, book: AccountBook) -> None:
+        for agenda in AGENDAS:
+            heap = book.agendas[agenda]
+            if not heap and not book.again:
+                continue
+            barrier_us = book.barrier(agenda)
+            if any(book.tape) and (book.again or heap[0][0] <= barrier_us):
+                book.fold()
+            while heap and heap[0][0] <= barrier_us:
+                due_us, subject = heappop(heap)
+                self._due(account, book, due_us, subject)
+            self._judge_again(account, book, agenda)
+            if heap:
+                self._wait(account, book, agenda, heap[0][0])
+        for agenda in AGENDAS:
+            self._judge_again(account, book, agenda)  # what was found may explain what was judged before
 
     def _wait(self, account: Account, book: AccountBook, agenda: Agenda, due_us: int) -> None:
         """Leave an agenda to one of the clocks that hold it up."""
