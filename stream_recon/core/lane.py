@@ -20,6 +20,7 @@ from stream_recon.core.memory import Changes, restore, snapshot, take_changes
 from stream_recon.core.register import Published, Register
 from stream_recon.core.trades import Rules, TradeBook
 from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.core.windows import Windows
 from stream_recon.domain.decode import Rejected
 from stream_recon.domain.events import ORIGINS, Event, Fill, Heartbeat, Origin, Stream, default_source
 
@@ -62,6 +63,9 @@ class Lane:
         self.register = Register()
         self.conditions = Conditions(partition, self.directory, self.register)
         self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
+        self.windows = Windows(self.directory, self.register, rules or Rules())
+        self.book.windows = self.windows
+        self.windows.in_doubt = self.conditions.in_doubt
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 
@@ -99,6 +103,7 @@ class Lane:
                 source = self.directory.source(origin, stream, name, venue)
             if event.feed_seq is not None and conditions.number(account, o, name, event):
                 self.book.judge_again(account)
+                self.windows.judge_again(account)
             delivered_us = ts_us - account.within_us[o]
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
@@ -122,8 +127,11 @@ class Lane:
         for clock in source.clocks:
             if clock.silent:
                 self.conditions.heard(clock, source)
-            if lifts and clock.refresh() and clock.watermark_us >= clock.deadlines.next_us and clock.stream == "fills":
-                self.book.fall_due(clock)
+            if lifts and clock.refresh() and clock.stream == "fills":
+                if clock.watermark_us >= clock.deadlines.next_us:
+                    self.book.fall_due(clock)
+                if clock.watermark_us >= clock.ends.next_us:
+                    self.windows.fall_due(clock)
 
     def _heartbeat(self, origin: Origin, stream: Stream, event: Heartbeat, time_us: int) -> None:
         self.tallies["control"] += 1
@@ -147,6 +155,7 @@ class Lane:
                 if idle_us is not None:
                     self.conditions.silent(clock, self._silent_us(clock, idle_us), other)
         self.conditions.confirm_gaps()
+        self.windows.settle()
 
     def _silent_us(self, clock: Clock, idle_us: int) -> int:
         """How long a feed has been silent by Kafka's time, the topic having been read to its end."""
@@ -183,6 +192,7 @@ class Lane:
     def drain(self) -> Drained:
         """Take out what has been concluded and changed since the last call."""
         self.book.forget()
+        self.windows.forget()
         published, self.register.published = self.register.published, []
         known_us = max((feeds.known_us() for feeds in self.directory.feeds.values()), default=UNKNOWN_US)
         retired = self.register.retire(known_us)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen
@@ -17,6 +17,7 @@ from stream_recon.core.conditions import Numbering, Unread
 from stream_recon.core.describe import split_key
 from stream_recon.core.names import names_of
 from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.core.windows import WindowChanges
 from stream_recon.domain.discrepancies import Alert
 from stream_recon.domain.events import Origin, Stream
 
@@ -85,6 +86,7 @@ class Changes(Struct, array_like=True):
     tallies: dict[str, int] = {}
     newest_us: list[tuple[Origin, Stream, int]] = []
     topics: tuple[str | None, str | None] = (None, None)
+    windows: WindowChanges = field(default_factory=WindowChanges)
 
 
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
@@ -100,6 +102,7 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.alerts = [alert for name, alert in newest.items() if name in register.newest]
     changes.forgotten = register.forgotten
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
+    changes.windows = lane.windows.take()
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
     book.paired, book.gone, book.dropped = [], ([], []), {}
     book.fresh, book.touched = ({}, {}), {}
@@ -166,6 +169,8 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
             changes = Changes(tallies=dict(lane.tallies))
             setattr(changes, name, chunk)
             yield changes
+    for windows in lane.windows.snapshot(limit):
+        yield Changes(tallies=dict(lane.tallies), windows=windows)
 
 
 def restore(lane: Lane, changes: Changes) -> None:
@@ -185,6 +190,7 @@ def restore(lane: Lane, changes: Changes) -> None:
     for hour in [hour for hour in register.retiring if hour <= register.retired_hour]:
         del register.retiring[hour]
     _restore_conditions(lane, changes)
+    lane.windows.restore(changes.windows)
     for case in changes.cases:
         book.cases[case.key] = case
         book.names.update(dict.fromkeys(names_of(case), case.key))

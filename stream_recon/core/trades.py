@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
 from stream_recon.core.describe import Place, discrepancy_of, split_key, trade_alert_id
+from stream_recon.core.movements import Move
 from stream_recon.core.names import name_of, names_of, possible_roots
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Thresholds
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stream_recon.core.cases import Claim
     from stream_recon.core.conditions import Conditions
     from stream_recon.core.watermarks import Clock
+    from stream_recon.core.windows import Windows
     from stream_recon.domain.discrepancies import Kind
     from stream_recon.domain.events import Fill
 
@@ -41,6 +43,8 @@ class Rules(NamedTuple):
     horizon_us: int = 60 * 60 * 1_000_000
     """For how long, in event time, what agrees is remembered."""
     thresholds: Thresholds = Thresholds()
+    window_us: int = 5 * 60 * 1_000_000
+    """How long the windows are in which net changes are compared; 0: they are not."""
 
 
 class TradeBook:
@@ -69,6 +73,8 @@ class TradeBook:
         self.paired: list[tuple[int, str, str]] = []
         self.touched: dict[str, None] = {}
         self.dropped: dict[str, None] = {}
+        self.windows: Windows | None = None
+        """Who is told of moves."""
 
     # -- records ----------------------------------------------------------------------------------------------------
 
@@ -85,6 +91,8 @@ class TradeBook:
         arrived_us = account.clocks[o].watermark_us
         twin = self.waiting[1 - o].get(key)
         if twin is not None:
+            if self.windows is not None and key not in self.cases:
+                self._tell(account, o, key, fill)
             if (
                 twin.arrived_us < ts_us + account.grace_us[1 - o]
                 and arrived_us < twin.ts_us + account.grace_us[o]
@@ -94,7 +102,7 @@ class TradeBook:
             else:
                 self._take_waiting(account, 1 - o, key)
                 seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
-                self._add_to_case(account, o, key, seen)
+                self._add_to_case(account, o, key, seen, told=True)
             return
         seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
         if key in self.cases:
@@ -119,6 +127,8 @@ class TradeBook:
             return
         self.waiting[o][key] = seen
         self.fresh[o][key] = None
+        if self.windows is not None:
+            self._tell(account, o, key, fill)
         if account.promised[1 - o]:
             clock = account.clocks[1 - o]
             if not clock.owed:
@@ -199,7 +209,29 @@ class TradeBook:
                 self.counts["matched"] -= 2
         return case
 
-    def _add_to_case(self, account: Account, o: int, key: str, seen: Seen) -> None:
+    def _tell(self, account: Account, o: int, key: str, fill: Fill) -> None:
+        assert self.windows is not None
+        move = Move(
+            fill.ts_us, 0, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee, fill.fee_asset
+        )
+        self.windows.add(account, o, key, move)
+
+    def _tell_change(
+        self, account: Account, at: tuple[int, str], seen: Seen, faces: tuple[Seen | None, Seen | None]
+    ) -> None:
+        if self.windows is None or faces[0] is faces[1]:
+            return
+        o, key = at
+        for sign, face in ((-1, faces[0]), (1, faces[1])):
+            if face is not None:
+                qty, price, fee, fee_asset, _, side = face.content.split("\x1f")
+                move = Move(
+                    seen.ts_us, 0, sign, split_key(key)[1], seen.trade_id, "buy" if side == "buy" else "sell", qty,
+                    price, fee or None, fee_asset or None,
+                )  # fmt: skip
+                self.windows.add(account, o, key, move)
+
+    def _add_to_case(self, account: Account, o: int, key: str, seen: Seen, *, told: bool = False) -> None:
         case = self.cases[key]
         side = case.sides[o]
         if (
@@ -211,7 +243,10 @@ class TradeBook:
         ):
             self.counts["duplicate"] += 1
             return
+        before = next(iter(fold(side).live), None)
         side.append(seen)
+        if not told:
+            self._tell_change(account, (o, key), seen, (before, next(iter(fold(side).live), None)))
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
         self._judge(account, case)

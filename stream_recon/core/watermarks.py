@@ -98,7 +98,7 @@ class Clock:
     """The watermark of the feed of one origin, stream and venue."""
 
     __slots__ = (
-        "account_id", "contract", "deadlines", "origin", "owed", "owed_since_us", "silent", "sources", "stream",
+        "account_id", "contract", "deadlines", "ends", "origin", "owed", "owed_since_us", "silent", "sources", "stream",
         "venue", "watermark_us",
     )  # fmt: skip
 
@@ -112,6 +112,8 @@ class Clock:
         self.sources: list[Source] = []
         self.watermark_us = UNKNOWN_US
         self.deadlines = Deadlines()
+        self.ends = Deadlines()
+        """Of windows, by account."""
         self.owed = 0
         """How many records of the other origin wait for their counterpart on this feed."""
         self.owed_since_us = UNKNOWN_US
