@@ -5,7 +5,7 @@ windows' drifts have ever been told if no record came later than it may. Late re
 are not its matter.
 
 Theory. A movement has a twin in the other origin: the n-th of the same key, trade id and sign. Twins belong to one
-time, the earlier of theirs; what differs between them, and every movement without a twin, is a *residual* (exchange
+time, the earlier of theirs; what differs between them (a fee that one of them does not tell is not compared), and every movement without a twin, is a *residual* (exchange
 minus internal) at its time. `R(t)` is the sum of residuals up to and including `t`. Windows are judged in order, at
 their ends. `told` are the drifts that have been told, by window, and `quiet_us` the last moment at which R was
 explained by them alone.
@@ -64,11 +64,16 @@ def truth(logs: tuple[Sequence[Told], Sequence[Told]], setting: Setting, closed:
     """Judge the movements of both origins, each in log order, up to the end of window number `closed`."""
     found = Truth()
     residuals: dict[str, list[Residual]] = defaultdict(list)
-    for instrument, ts_us, both in twins(logs):
+    for pair in twins(logs):
+        there = [move for move in pair if move is not None]
+        instrument, ts_us = there[0].instrument, min(move.ts_us for move in there)
+        both = moved(pair[0]), moved(pair[1])
         here = found.nets.setdefault((instrument, ts_us // setting.length_us), ({}, {}))
         for o in (0, 1):
             plus(here[o], both[o])
         gap = minus(both[1], both[0])
+        if len(there) == 2 and not (there[0].fee and there[1].fee):
+            gap = {measure: amount for measure, amount in gap.items() if not measure.startswith("fee")}
         if gap:
             residuals[instrument].append(Residual(ts_us, gap))
     for instrument, of_it in residuals.items():
@@ -81,8 +86,8 @@ def truth(logs: tuple[Sequence[Told], Sequence[Told]], setting: Setting, closed:
     return found
 
 
-def twins(logs: tuple[Sequence[Told], Sequence[Told]]) -> Iterable[tuple[str, int, tuple[Sums, Sums]]]:
-    """Instrument, time and what each origin moved, of twins and of those who have none."""
+def twins(logs: tuple[Sequence[Told], Sequence[Told]]) -> Iterable[Sequence[Move | None]]:
+    """Twins, internal first, and those who have none."""
     units: dict[tuple[str, str, int, int], list[Move | None]] = {}
     for o in (0, 1):
         count: dict[tuple[str, str, int], int] = defaultdict(int)
@@ -90,9 +95,7 @@ def twins(logs: tuple[Sequence[Told], Sequence[Told]]) -> Iterable[tuple[str, in
             name = (key, move.trade_id, move.sign)
             count[name] += 1
             units.setdefault((*name, count[name]), [None, None])[o] = move
-    for pair in units.values():
-        here = [move for move in pair if move is not None]
-        yield here[0].instrument, min(move.ts_us for move in here), (moved(pair[0]), moved(pair[1]))
+    return units.values()
 
 
 def moved(move: Move | None) -> Sums:
@@ -114,7 +117,7 @@ class Walk:
         self.setting = setting
         self.told: dict[int, Sums] = {}
         self.ever: set[int] = set()
-        self.quiet_us = -1
+        self.quiet_us = residuals[0].ts_us - 1
         self.failed = False
         """The end before had no moment at which the running nets were explained."""
 
@@ -128,24 +131,18 @@ class Walk:
 
     def end(self, number: int) -> None:
         """Judge the end of a window."""
-        if self.agrees(number):
-            self.failed = False
-            return
-        if self.failed:
-            first = self.quiet_us // self.setting.length_us
-            older = {each.ts_us // self.setting.length_us for each in self.residuals if each.ts_us > self.quiet_us}
-            for window in sorted(window for window in older if first <= window < number and window not in self.told):
+        agrees = self.agrees(number)
+        if not agrees and self.failed:
+            for window in range(self.quiet_us // self.setting.length_us, number):
                 sums: Sums = {}
                 for each in self.residuals:
                     if each.ts_us // self.setting.length_us == window and each.ts_us > self.quiet_us:
                         plus(sums, each.sums)
-                if sums:
+                if sums and window not in self.told:
                     self.told[window] = sums
-                    self.ever.add(window)
-            if self.agrees(number):
-                self.failed = False
-                return
-        self.failed = True
+            agrees = self.agrees(number)  # what is told and over at one end has not been said
+        self.failed = not agrees
+        self.ever |= self.told.keys()
 
     def agrees(self, number: int) -> bool:
         """Whether at some moment near the end of a window the running nets are explained by what has been told."""
