@@ -91,18 +91,18 @@ class TradeBook:
         arrived_us = account.clocks[o].watermark_us
         twin = self.waiting[1 - o].get(key)
         if twin is not None:
-            if self.windows is not None and key not in self.cases:
-                self._tell(account, o, key, fill)
             if (
                 twin.arrived_us < ts_us + account.grace_us[1 - o]
                 and arrived_us < twin.ts_us + account.grace_us[o]
                 and (twin.content == content or agree(twin.content, content))
             ):
                 self._pair(account, 1 - o, key, twin, content)
+                if self.windows is not None:
+                    self.windows.pair(account, _move_of(fill), min(twin.ts_us, ts_us))
             else:
                 self._take_waiting(account, 1 - o, key)
                 seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
-                self._add_to_case(account, o, key, seen, told=True)
+                self._add_to_case(account, o, key, seen)
             return
         seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
         if key in self.cases:
@@ -127,8 +127,6 @@ class TradeBook:
             return
         self.waiting[o][key] = seen
         self.fresh[o][key] = None
-        if self.windows is not None:
-            self._tell(account, o, key, fill)
         if account.promised[1 - o]:
             clock = account.clocks[1 - o]
             if not clock.owed:
@@ -181,6 +179,7 @@ class TradeBook:
         seen = self.waiting[o][key]
         self._leave_waiting(account, o, key)
         self.cases[key] = Case(key, ([seen], []) if o == 0 else ([], [seen]))
+        self._tell_change(account, (o, key), seen, (None, seen))
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
 
@@ -209,13 +208,6 @@ class TradeBook:
                 self.counts["matched"] -= 2
         return case
 
-    def _tell(self, account: Account, o: int, key: str, fill: Fill) -> None:
-        assert self.windows is not None
-        move = Move(
-            fill.ts_us, 0, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee, fill.fee_asset
-        )
-        self.windows.add(account, o, key, move)
-
     def _tell_change(
         self, account: Account, at: tuple[int, str], seen: Seen, faces: tuple[Seen | None, Seen | None]
     ) -> None:
@@ -231,7 +223,7 @@ class TradeBook:
                 )  # fmt: skip
                 self.windows.add(account, o, key, move)
 
-    def _add_to_case(self, account: Account, o: int, key: str, seen: Seen, *, told: bool = False) -> None:
+    def _add_to_case(self, account: Account, o: int, key: str, seen: Seen) -> None:
         case = self.cases[key]
         side = case.sides[o]
         if (
@@ -245,8 +237,7 @@ class TradeBook:
             return
         before = next(iter(fold(side).live), None)
         side.append(seen)
-        if not told:
-            self._tell_change(account, (o, key), seen, (before, next(iter(fold(side).live), None)))
+        self._tell_change(account, (o, key), seen, (before, next(iter(fold(side).live), None)))
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
         self._judge(account, case)
@@ -432,3 +423,9 @@ class TradeBook:
     def stands(self, case: Case) -> bool:
         """Whether anything is open of a case."""
         return any(self.register.stands(trade_alert_id(case.key, kind, origin)) for kind, origin in case.opened)
+
+
+def _move_of(fill: Fill) -> Move:
+    return Move(
+        fill.ts_us, 0, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee, fill.fee_asset
+    )

@@ -19,12 +19,12 @@ from msgspec import Struct
 
 from stream_recon.core.drift import Chain, Window, follow
 from stream_recon.core.movements import Move
-from stream_recon.core.nets import Net, add, minus, net_of, subtract, tolerated, total
+from stream_recon.core.nets import Net, add, minus, net_of, subtract, sum_of, tolerated, total
 from stream_recon.core.tell_drift import Findings, Span, drift_alert_id, drift_of
 from stream_recon.core.watermarks import NEVER_US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from stream_recon.core.accounts import Account, Directory, Feeds
     from stream_recon.core.register import Register
@@ -81,8 +81,8 @@ class Book:
     """One account."""
 
     __slots__ = (
-        "account", "changed", "due_us", "ends", "fresh", "from_us", "halves", "owed", "pending", "settled_us", "to_us",
-        "tracks",
+        "account", "agreeing", "changed", "due_us", "ends", "fresh", "from_us", "halves", "owed", "pending",
+        "settled_us", "to_us", "tracks",
     )  # fmt: skip
 
     def __init__(self, account: Account) -> None:
@@ -90,6 +90,8 @@ class Book:
         self.tracks: dict[str, Track] = {}
         self.pending: list[tuple[int, str, Move]] = []
         """Not taken in yet: origin, key, move."""
+        self.agreeing: list[tuple[int, Move]] = []
+        """Of twins that say the same the earlier time and one of them, to be summed."""
         self.halves: dict[str, list[Half]] = {}
         """What waits for its twin, by unit: of one origin only, in the order of its log."""
         self.settled_us = -1
@@ -180,6 +182,22 @@ class Windows:
         if not book.from_us <= move.ts_us < book.to_us or (book.owed and key in book.owed):
             self._enter(book, key, move.ts_us)
 
+    def pair(self, account: Account, move: Move, ts_us: int) -> None:
+        """Put down twins that say the same and that nobody put down before: one of them, and the earlier time.
+
+        Most moves are such; so, where the trade book has paired them, they need not be paired again.
+        """
+        book = self.books.get(account.name)
+        if book is None:
+            if not self.length_us:
+                return
+            book = self._book(account)
+        if not book.agreeing:
+            self.busy[account.name] = book
+        book.agreeing.append((ts_us, move))
+        if not book.from_us <= ts_us < book.to_us:
+            self._enter(book, "", ts_us)
+
     def _book(self, account: Account) -> Book:
         book = self.books[account.name] = Book(account)
         return book
@@ -189,7 +207,7 @@ class Windows:
         number = ts_us // self.length_us
         if number not in book.ends:
             self._expire(book, number)
-        if ts_us <= book.settled_us or key in book.owed:
+        if key and (ts_us <= book.settled_us or key in book.owed):
             self.late.add(book.account.name)
             self._look_at(book, 0)
         if ts_us <= book.settled_us:
@@ -231,57 +249,67 @@ class Windows:
     # -- taking in ----------------------------------------------------------------------------------------------------
 
     def _take_in(self, book: Book) -> None:
-        """Pair what has come."""
+        """Pair what has come, and sum what agrees."""
+        if book.pending:
+            pending, book.pending = book.pending, []
+            for o, key, move in pending:
+                self._match(book, o, key, move)
+        if book.agreeing:
+            self._sum(book)
+
+    def _match(self, book: Book, o: int, key: str, move: Move) -> None:
+        """Pair a move, or let it wait."""
         halves, fresh = book.halves, book.fresh
-        compared = all(book.account.promised)
-        for o, key, move in book.pending:
-            # What amends a trade has an id of its own; its two moves are told apart by their sign.
-            plain = move.sign > 0 and f"\x1f{move.trade_id}\x1f" in key
-            unit = key if plain else f"{key}\x1f{move.trade_id}\x1f{move.sign}"
-            waiting = halves.get(unit)
-            if waiting is not None and waiting[0][0] != o:
-                twin = waiting.pop(0)[1]
-                if not waiting:
-                    del halves[unit]
-                if not waiting and fresh.get(unit):
-                    del fresh[unit]
-                else:
-                    fresh.setdefault(unit, False)
-                if twin.ts_us <= book.settled_us:
-                    self._residual(book, (1 - o, twin), again=True)
-                self._pair(book, (twin, move) if o else (move, twin))
-            elif not compared:
+        unit = _unit_of(key, move)
+        waiting = halves.get(unit)
+        if waiting is None or waiting[0][0] == o:
+            if not all(book.account.promised):  # it will not be compared
                 add(book.track(move.instrument).window(move.ts_us // self.length_us).own[o], net_of(move))
+                return
+            fresh.setdefault(unit, waiting is None)
+            halves[unit] = [*(waiting or ()), (o, move)]
+            if move.ts_us <= book.settled_us:
+                self._residual(book, (o, move))
+                book.owed.add(key)
+            return
+        twin = waiting.pop(0)[1]
+        if not waiting:
+            del halves[unit]
+        if not waiting and fresh.get(unit):
+            del fresh[unit]
+        else:
+            fresh.setdefault(unit, False)
+        if twin.ts_us <= book.settled_us:
+            self._residual(book, (1 - o, twin), again=True)
+        if _same(twin, move):
+            book.agreeing.append((min(twin.ts_us, move.ts_us), move))
+        else:
+            self._pair(book, (twin, move) if o else (move, twin))
+
+    def _sum(self, book: Book) -> None:
+        """Take in twins that say the same."""
+        length_us = self.length_us
+        agreeing, book.agreeing = book.agreeing, []
+        places: dict[tuple[str, int], list[Move]] = {}
+        for ts_us, move in agreeing:
+            place = move.instrument, ts_us // length_us
+            moves = places.get(place)
+            if moves is None:
+                places[place] = [move]
             else:
-                if waiting is None:
-                    halves[unit] = [(o, move)]
-                    fresh.setdefault(unit, True)
-                else:
-                    waiting.append((o, move))
-                    fresh.setdefault(unit, False)
-                if move.ts_us <= book.settled_us:
-                    self._residual(book, (o, move))
-                    book.owed.add(key)
-        book.pending = []
+                moves.append(move)
+        for (instrument, number), moves in places.items():
+            track = book.track(instrument)
+            if number > track.base.end or number in track.windows:  # else nobody asks any more
+                add(track.window(number).agreed, sum_of(moves))
 
     def _pair(self, book: Book, twins: tuple[Move, Move]) -> None:
-        """Take in twins: into the window of the earlier of their times."""
+        """Take in twins that say different things, or the same in other digits: into the window of the earlier one."""
         ours, theirs = twins
         ts_us = min(ours.ts_us, theirs.ts_us)
-        number = ts_us // self.length_us
         track = book.track(ours.instrument)
-        same = (
-            ours.qty == theirs.qty
-            and ours.price == theirs.price
-            and ours.fee == theirs.fee
-            and ours.fee_asset == theirs.fee_asset
-            and ours.side == theirs.side
-        )
-        if number <= track.base.end and number not in track.windows and same:
-            return  # nobody asks any more
-        net = net_of(ours)
-        other = net if same else net_of(theirs)
-        window = track.window(number)
+        window = track.window(ts_us // self.length_us)
+        net, other = net_of(ours), net_of(theirs)
         if net == other:
             add(window.agreed, net)
             return
@@ -414,17 +442,21 @@ class Windows:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def live(self) -> Iterator[Sight]:
-        """What moved in each window that is remembered, the open ones included."""
+    def live(self, not_told: Iterable[tuple[Account, int, Move]] = ()) -> Iterator[Sight]:
+        """What moved in each window that is remembered, open ones included, and where nobody was told of it yet."""
+        further: dict[str, list[Half]] = {}
+        for account, o, move in not_told:
+            further.setdefault(account.name, []).append((o, move))
+            if account.name not in self.books:
+                self._book(account)
         for name in sorted(self.books):
             book = self.books[name]
             self._take_in(book)
             open_nets: dict[tuple[str, int], tuple[Net, Net]] = {}
-            for waiting in book.halves.values():
-                for o, move in waiting:
-                    if move.ts_us > book.settled_us:
-                        place = move.instrument, move.ts_us // self.length_us
-                        add(open_nets.setdefault(place, ({}, {}))[o], net_of(move))
+            halves = [half for held in book.halves.values() for half in held if half[1].ts_us > book.settled_us]
+            for o, move in halves + further.get(name, []):
+                place = move.instrument, move.ts_us // self.length_us
+                add(open_nets.setdefault(place, ({}, {}))[o], net_of(move))
             places = {(i, number) for i, track in book.tracks.items() for number in track.windows}
             closed = self._closed(book)
             for instrument, number in sorted(places | open_nets.keys()):
@@ -585,6 +617,23 @@ def _known_us(account: Account) -> int:
 
 def _uneven(window: Window) -> bool:
     return bool(window.own[0] or window.own[1] or window.edge)
+
+
+def _same(one: Move, other: Move) -> bool:
+    """Whether two moves of one sign say the same in the same digits."""
+    return (
+        one.qty == other.qty
+        and one.price == other.price
+        and one.fee == other.fee
+        and one.fee_asset == other.fee_asset
+        and one.side == other.side
+    )
+
+
+def _unit_of(key: str, move: Move) -> str:
+    """What twins share: what amends a trade has an id of its own, and two moves that are told apart by their sign."""
+    plain = move.sign > 0 and f"\x1f{move.trade_id}\x1f" in key
+    return key if plain else f"{key}\x1f{move.trade_id}\x1f{move.sign}"
 
 
 def _key_of(unit: str) -> str:

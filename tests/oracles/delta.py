@@ -5,10 +5,10 @@ windows' drifts have ever been told if no record came later than it may. Late re
 are not its matter.
 
 Theory. A movement has a twin in the other origin: the n-th of the same key, trade id and sign. Twins belong to one
-time, the earlier of theirs; what differs between them (a fee that one of them does not tell is not compared), and every movement without a twin, is a *residual* (exchange
-minus internal) at its time. `R(t)` is the sum of residuals up to and including `t`. Windows are judged in order, at
-their ends. `told` are the drifts that have been told, by window, and `quiet_us` the last moment at which R was
-explained by them alone.
+time, the earlier of theirs. What differs between them (a fee that one of them does not tell is not compared), and every
+movement without a twin, is a *residual* (exchange minus internal) at its time. `R(t)` is the sum of residuals up to and
+including `t`. Windows are judged in order, at their ends. `told` are the drifts that have been told, by window, and
+`quiet_us` the last moment at which R was explained by them alone.
 
 - At the end of a window, R is looked at just before it, at every other moment not further than `within_us` away, and
   first of all at that end itself. Where it equals the sum of what has been told, the window agrees; where it equals
