@@ -24,6 +24,8 @@ from stream_recon.domain.contracts import Contracts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stream_recon.domain.events import Side
+
 STEP_US = 5_000
 START_US = 1_700_000_000_000_000
 JITTER = 200
@@ -36,7 +38,7 @@ def told(fills: int, accounts: int, seed: int) -> list[tuple[int, str, Move]]:
     moves = []
     for number in range(fills):
         account = number % accounts
-        side = texts.choice(("buy", "sell"))
+        side: Side = "buy" if texts.random() < 0.5 else "sell"
         qty, price = f"{texts.randint(1, 9999) / 1000:.3f}", f"{texts.randint(100_000, 200_000) / 10:.1f}"
         key = f"venue|account-{account}\x1fBTC-PERP\x1f{number}\x1f{side}"
         move = Move(

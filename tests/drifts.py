@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -51,11 +51,11 @@ def key_of(trade_id: str, side: str = "buy", instrument: str = "BTC") -> str:
     return f"{NAME}\x1f{instrument}\x1f{trade_id}\x1f{side}"
 
 
-def move(trade_id: str, at_s: float, sign: int = 1, instrument: str = "BTC", **more: str | None) -> Move:
-    """Ten bought at 1.5, unless said otherwise."""
-    said = {"side": "buy", "qty": "10", "price": "1.5", "fee": "0.1", "fee_asset": "USD"} | more
-    fields = [said[name] for name in ("side", "qty", "price", "fee", "fee_asset")]
-    return msgspec.convert([START + round(at_s * SECOND), 0, sign, instrument, trade_id, *fields], Move)
+def move(trade_id: str, at_s: float, **more: Any) -> Move:
+    """Ten BTC bought at 1.5, unless said otherwise."""
+    usual = {"sign": 1, "instrument": "BTC", "trade_id": trade_id, "side": "buy", "qty": "10", "price": "1.5"}
+    fields = (usual | {"fee": "0.1", "fee_asset": "USD"} | more).values()
+    return msgspec.convert([START + round(at_s * SECOND), 0, *fields], Move)
 
 
 def record(told: Told, *more: Told, within_us: int = WITHIN) -> Record:
@@ -188,6 +188,7 @@ def _trade(rng: random.Random, trade_id: str) -> Iterable[tuple[int, list[Told]]
         "price": rng.choice(("100", "101.5")),
         "fee": rng.choice(("0.1", "-0.05", None)),
         "fee_asset": "USD",
+        "instrument": instrument,
     }
     common_id = rng.random() < 0.8
     amended = rng.choice((None, None, None, "correction", "bust"))
@@ -201,13 +202,13 @@ def _trade(rng: random.Random, trade_id: str) -> Iterable[tuple[int, list[Told]]
         own_id = trade_id if common_id else f"{trade_id}{'ie'[o]}"
         key = key_of(own_id, said["side"] or "", instrument)
         skew_s = rng.choice((0, 0, 0.000001, 0.5, 2))
-        root = move(own_id, at_s + o * skew_s, instrument=instrument, **said)
+        root = move(own_id, at_s + o * skew_s, **said)
         yield o, [(key, root)]
         if amended and rng.random() < 0.8:
             when_s = amend_s + (1 - o) * skew_s + o * skew_s * rng.randint(0, 1)
-            moves = [(key, move(f"{own_id}c", when_s, sign=-1, instrument=instrument, **said))]
+            moves = [(key, move(f"{own_id}c", when_s, sign=-1, **said))]
             if amended == "correction":
-                moves.append((key, move(f"{own_id}c", when_s, instrument=instrument, **(said | {"price": "100.25"}))))
+                moves.append((key, move(f"{own_id}c", when_s, **(said | {"price": "100.25"}))))
             yield o, moves
 
 

@@ -59,6 +59,17 @@ class Chain(Struct, array_like=True):
     failing: bool = False
     """The last end had no moment at which all was explained."""
 
+    def holds(self, number: int) -> bool:
+        """Whether anything of a window is still to be explained."""
+        return number in self.told or number in self.open
+
+    def shift(self, number: int, gap: Net) -> None:
+        """Let the residual of a judged window change: what comes so late is told, or told no longer, at once."""
+        nets = self.open if number in self.open else self.told
+        add(nets.setdefault(number, {}), gap)
+        if not nets[number]:
+            del nets[number]
+
     def copy(self) -> Chain:
         """Another one, to go on with."""
         told, held = ({number: dict(net) for number, net in nets.items()} for nets in (self.told, self.open))
@@ -133,7 +144,6 @@ def _levels(chain: Chain) -> Iterator[tuple[list[int], Net]]:
 
 
 def _add_open(chain: Chain, number: int, net: Net) -> None:
-    held = chain.open.setdefault(number, {})
-    add(held, net)
-    if not held:
+    add(chain.open.setdefault(number, {}), net)
+    if not chain.open[number]:
         del chain.open[number]

@@ -336,10 +336,7 @@ class Windows:
         """Let the residual change at a time by `gap`."""
         number = ts_us // self.length_us
         if number <= track.base.end:
-            told = track.base.told.setdefault(number, {})
-            add(told, gap)
-            if not told:
-                del track.base.told[number]
+            track.base.shift(number, gap)
             track.moved = True
             return
         within_us = self._within_us(book)
@@ -495,10 +492,10 @@ class Windows:
             track = book.tracks[instrument]
             if judged:
                 track.base = follow(track.base, track.windows, number, self.length_us)
-            for old in [old for old in track.windows if old <= number and old not in track.base.told]:
+            for old in [old for old in track.windows if old <= number and not track.base.holds(old)]:
                 del track.windows[old]
                 track.touched.add(old)
-            for old in sorted(old for old in track.said if old <= number and old not in track.base.told):
+            for old in sorted(old for old in track.said if old <= number and not track.base.holds(old)):
                 self.register.forget(drift_alert_id(self._span(book.account, instrument, old)), known_us)
                 track.said.discard(old)
             track.moved = True
@@ -508,7 +505,7 @@ class Windows:
         for unit, waiting in list(book.halves.items()):
             move = waiting[-1][1]
             old = move.ts_us // self.length_us
-            if old <= number and old not in book.track(move.instrument).base.told:
+            if old <= number and not book.track(move.instrument).base.holds(old):
                 del book.halves[unit]
                 book.fresh[unit] = False
         book.owed = {_key_of(unit) for unit, waiting in book.halves.items() if waiting[0][1].ts_us <= book.settled_us}
