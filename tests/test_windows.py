@@ -37,6 +37,10 @@ from tests.drifts import (
     world,
 )
 from tests.lanes import Book, fill, heartbeat
+from tests.simulation import Worker
+from tests.simulation import world as small_world
+from tests.test_core_against_oracle import published, turns
+from tests.test_core_against_oracle import read as read_lane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -337,6 +341,24 @@ def test_a_lane_tells_the_drift_after_the_fill_that_is_missing() -> None:
     assert [kind for _, kind, _ in book.said] == ["missing_exchange", "net_change_mismatch"], kinds
     book.hear(fill("exchange", "360", 360, qty="2"), *(heartbeat(origin, 1201) for origin in ORIGINS))
     assert book.standing == set()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_neither_batches_nor_restarts_change_what_a_lane_says(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "window_us", 6 * SECOND)
+    rng = random.Random(seed)
+    one = small_world(rng)
+    order = turns(rng, one)
+    cuts = set(rng.sample(range(len(order)), len(order) // 4))
+
+    def restarted(worker: Worker) -> Worker:
+        if rng.random() < 0.5:
+            worker.write_snapshot(rng.choice((1, 4, 1000)))
+        return Worker(worker.kafka)
+
+    unharmed = published(read_lane(one, order, set()))
+    assert published(read_lane(one, order, cuts)) == unharmed
+    assert published(read_lane(one, order, cuts, restarted)) == unharmed
 
 
 # -- the argument with the oracle -------------------------------------------------------------------------------------
