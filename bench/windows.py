@@ -18,6 +18,7 @@ from stream_recon.core.accounts import Directory
 from stream_recon.core.movements import Move
 from stream_recon.core.register import Register
 from stream_recon.core.trades import Rules
+from stream_recon.core.window_memory import take
 from stream_recon.core.windows import Windows
 from stream_recon.domain.contracts import Contracts
 
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace, *, paired: bool = False) -> tuple[float, 
                         if lift_us >= clock.ends.next_us:
                             windows.fall_due(clock)
                 windows.forget()
-                written += len(encoder.encode(windows.take()))
+                written += len(encoder.encode(take(windows)))
         spent.append(process_time() - started)
         assert not windows.register.newest
     return spent[1], spent[0], written

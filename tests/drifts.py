@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from stream_recon.core import window_memory
 from stream_recon.core.accounts import Directory
 from stream_recon.core.movements import Move
 from stream_recon.core.register import Register
 from stream_recon.core.trades import Rules
-from stream_recon.core.windows import WindowChanges, Windows
+from stream_recon.core.window_memory import WindowChanges
+from stream_recon.core.windows import Windows
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.events import ORIGINS
@@ -96,7 +98,7 @@ class Reader:
         for changes, watermarks_us in self.written:
             for o in (0, 1):
                 self.account.clocks[o].watermark_us = watermarks_us[o]
-            self.windows.restore(msgspec.msgpack.decode(changes, type=WindowChanges))
+            window_memory.restore(self.windows, msgspec.msgpack.decode(changes, type=WindowChanges))
         for alert in self.published:
             self.register.newest[alert.alert_id] = alert
 
@@ -117,10 +119,10 @@ class Reader:
         self.published += [msgspec.json.decode(msgspec.json.encode(a), type=Discrepancy) for a in alerts]
         self.register.published = []
         watermarks_us = (self.account.clocks[0].watermark_us, self.account.clocks[1].watermark_us)
-        parts = [self.windows.take()]
+        parts = [window_memory.take(self.windows)]
         if snapshot_limit is not None:
             self.written = []
-            parts = [WindowChanges(self.rules.window_us), *self.windows.snapshot(snapshot_limit)]
+            parts = [WindowChanges(self.rules.window_us), *window_memory.snapshot(self.windows, snapshot_limit)]
         self.written += [(msgspec.msgpack.encode(part), watermarks_us) for part in parts]
 
     def read_all(self, logs: Logs) -> Reader:

@@ -380,7 +380,7 @@ def test_any_world_ends_as_the_oracle_says(seed: int) -> None:
 
 def bites() -> Iterator[tuple[object, str, object]]:
     """Rules that are taken away: module, name, instead."""
-    yield windows, "_unit_of", lambda _, one: f"{one.trade_id}\x1f{one.sign}\x1f{one.ts_us}"
+    yield windows, "unit_of", lambda _, one: f"{one.trade_id}\x1f{one.sign}\x1f{one.ts_us}"
     yield drift, "_levels", lambda _: iter([([], {})])
     yield drift, "_moments", lambda at_end, _, __: iter([(at_end, True)])
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from stream_recon.core import window_memory
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen
 from stream_recon.core.conditions import Numbering, Unread
 from stream_recon.core.describe import split_key
 from stream_recon.core.names import names_of
 from stream_recon.core.watermarks import UNKNOWN_US
-from stream_recon.core.windows import WindowChanges
+from stream_recon.core.window_memory import WindowChanges
 from stream_recon.domain.discrepancies import Alert
 from stream_recon.domain.events import Origin, Stream
 
@@ -102,7 +103,7 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.alerts = [alert for name, alert in newest.items() if name in register.newest]
     changes.forgotten = register.forgotten
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
-    changes.windows = lane.windows.take()
+    changes.windows = window_memory.take(lane.windows)
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
     book.paired, book.gone, book.dropped = [], ([], []), {}
     book.fresh, book.touched = ({}, {}), {}
@@ -169,7 +170,7 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
             changes = Changes(tallies=dict(lane.tallies))
             setattr(changes, name, chunk)
             yield changes
-    for windows in lane.windows.snapshot(limit):
+    for windows in window_memory.snapshot(lane.windows, limit):
         yield Changes(tallies=dict(lane.tallies), windows=windows)
 
 
@@ -190,7 +191,7 @@ def restore(lane: Lane, changes: Changes) -> None:
     for hour in [hour for hour in register.retiring if hour <= register.retired_hour]:
         del register.retiring[hour]
     _restore_conditions(lane, changes)
-    lane.windows.restore(changes.windows)
+    window_memory.restore(lane.windows, changes.windows)
     for case in changes.cases:
         book.cases[case.key] = case
         book.names.update(dict.fromkeys(names_of(case), case.key))

@@ -12,29 +12,25 @@ that stand, with their nets, and the chain they belong to.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec import Struct
-
 from stream_recon.core.drift import Chain, Window, follow
-from stream_recon.core.movements import Move
 from stream_recon.core.nets import Net, add, minus, net_of, subtract, sum_of, tolerated, total
 from stream_recon.core.tell_drift import Findings, Span, drift_alert_id, drift_of
 from stream_recon.core.watermarks import NEVER_US
+from stream_recon.core.window_books import Book, Half, Track, key_of, same, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from stream_recon.core.accounts import Account, Directory, Feeds
+    from stream_recon.core.movements import Move
     from stream_recon.core.register import Register
     from stream_recon.core.trades import Rules
     from stream_recon.core.watermarks import Clock
     from stream_recon.domain.discrepancies import Discrepancy
 
 SECOND_US = 1_000_000
-Half = tuple[int, Move]
-"""Origin and move of what waits for its twin."""
 
 
 class Sight(NamedTuple):
@@ -45,105 +41,6 @@ class Sight(NamedTuple):
     """By origin."""
     drift: Net
     """What is told of it, by measure: exchange - internal; empty while there is nothing to tell."""
-
-
-class Track:
-    """One account and instrument."""
-
-    __slots__ = ("base", "moved", "said", "touched", "windows")
-
-    def __init__(self) -> None:
-        self.windows: dict[int, Window] = {}
-        self.base = Chain()
-        """What no record will change any more."""
-        self.said: set[int] = set()
-        """Windows of which a drift has ever been published, as far back as that may be asked again."""
-        self.touched: set[int] = set()
-        """Windows changed since the last drain."""
-        self.moved = False
-        """`base` or `said` changed since."""
-
-    @property
-    def empty(self) -> bool:
-        """Whether it holds nothing."""
-        return not (self.windows or self.said or self.base.told or self.base.open)
-
-    def window(self, number: int) -> Window:
-        """The window, known or new, to be changed."""
-        self.touched.add(number)
-        window = self.windows.get(number)
-        if window is None:
-            window = self.windows[number] = Window()
-        return window
-
-
-class Book:
-    """One account."""
-
-    __slots__ = (
-        "account", "agreeing", "changed", "due_us", "ends", "fresh", "from_us", "halves", "owed", "pending",
-        "settled_us", "to_us", "tracks",
-    )  # fmt: skip
-
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        self.tracks: dict[str, Track] = {}
-        self.pending: list[tuple[int, str, Move]] = []
-        """Not taken in yet: origin, key, move."""
-        self.agreeing: list[tuple[int, Move]] = []
-        """Of twins that say the same the earlier time and one of them, to be summed."""
-        self.halves: dict[str, list[Half]] = {}
-        """What waits for its twin, by unit: of one origin only, in the order of its log."""
-        self.settled_us = -1
-        """A half up to this time is residual."""
-        self.owed: set[str] = set()
-        """Keys (and perhaps some too many) of halves that are residual."""
-        self.from_us = self.to_us = 0
-        """A move in between needs no further thought: its window is open and will be looked at."""
-        self.ends: set[int] = set()
-        """Windows in which something moved, and that are not closed."""
-        self.due_us = NEVER_US
-        """When both feeds have passed this, look at it again."""
-        self.fresh: dict[str, bool] = {}
-        """Units changed since the last drain; True: it knows nothing of them."""
-        self.changed = False
-
-    def track(self, instrument: str) -> Track:
-        """The instrument, known or new."""
-        track = self.tracks.get(instrument)
-        if track is None:
-            track = self.tracks[instrument] = Track()
-        return track
-
-
-class BookState(Struct, array_like=True):
-    """Of one account, how far its windows are settled, and when to look again."""
-
-    account: str
-    settled_us: int
-    due_us: int
-    ends: list[int]
-
-
-class TrackState(Struct, array_like=True):
-    """Of one account and instrument, what will not change any more."""
-
-    account: str
-    instrument: str
-    base: Chain
-    said: list[int]
-
-
-class WindowChanges(Struct, array_like=True):
-    """What changed in the windows of a lane."""
-
-    length_us: int = 0
-    books: list[BookState] = []
-    tracks: list[TrackState] = []
-    windows: list[tuple[str, str, int, Window | None]] = []
-    """None: let go of."""
-    halves: list[tuple[str, str, list[Half]]] = []
-    """Account, unit, and what waits; none: it does no longer."""
 
 
 class Windows:
@@ -180,7 +77,7 @@ class Windows:
             self.busy[account.name] = book
         pending.append((o, key, move))
         if not book.from_us <= move.ts_us < book.to_us or (book.owed and key in book.owed):
-            self._enter(book, key, move.ts_us)
+            self.enter(book, key, move.ts_us)
 
     def pair(self, account: Account, move: Move, ts_us: int) -> None:
         """Put down twins that say the same and that nobody put down before: one of them, and the earlier time.
@@ -196,17 +93,17 @@ class Windows:
             self.busy[account.name] = book
         book.agreeing.append((ts_us, move))
         if not book.from_us <= ts_us < book.to_us:
-            self._enter(book, "", ts_us)
+            self.enter(book, "", ts_us)
 
     def _book(self, account: Account) -> Book:
         book = self.books[account.name] = Book(account)
         return book
 
-    def _enter(self, book: Book, key: str, ts_us: int) -> None:
+    def enter(self, book: Book, key: str, ts_us: int) -> None:
         """See to it that the window of a move will be looked at; a late one soon."""
         number = ts_us // self.length_us
         if number not in book.ends:
-            self._expire(book, number)
+            self.expire(book, number)
         if key and (ts_us <= book.settled_us or key in book.owed):
             self.late.add(book.account.name)
             self._look_at(book, 0)
@@ -239,16 +136,17 @@ class Windows:
             book.due_us = due_us
             book.changed = True
             self.busy[account.name] = book
-            self._wake(book)
+            self.wake(book)
 
     @staticmethod
-    def _wake(book: Book) -> None:
+    def wake(book: Book) -> None:
+        """See to it that an account is looked at when it is due."""
         for clock in book.account.clocks:
             clock.ends.add(book.due_us, book.account.name)
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 
-    def _take_in(self, book: Book) -> None:
+    def take_in(self, book: Book) -> None:
         """Pair what has come, and sum what agrees."""
         if book.pending:
             pending, book.pending = book.pending, []
@@ -260,7 +158,7 @@ class Windows:
     def _match(self, book: Book, o: int, key: str, move: Move) -> None:
         """Pair a move, or let it wait."""
         halves, fresh = book.halves, book.fresh
-        unit = _unit_of(key, move)
+        unit = unit_of(key, move)
         waiting = halves.get(unit)
         if waiting is None or waiting[0][0] == o:
             if not all(book.account.promised):  # it will not be compared
@@ -281,7 +179,7 @@ class Windows:
             fresh.setdefault(unit, False)
         if twin.ts_us <= book.settled_us:
             self._residual(book, (1 - o, twin), again=True)
-        if _same(twin, move):
+        if same(twin, move):
             book.agreeing.append((min(twin.ts_us, move.ts_us), move))
         else:
             self._pair(book, (twin, move) if o else (move, twin))
@@ -371,7 +269,7 @@ class Windows:
 
     def _judge(self, book: Book) -> None:
         """Close what both feeds have passed, and say what follows."""
-        self._take_in(book)
+        self.take_in(book)
         self.busy[book.account.name] = book
         self.late.discard(book.account.name)
         closed = self._settle(book)
@@ -386,7 +284,7 @@ class Windows:
         book.due_us = self._due_us(book, min(waits)) if waits else NEVER_US
         book.changed = True
         if waits:
-            self._wake(book)
+            self.wake(book)
 
     def _closed(self, book: Book) -> int:
         """The newest window that both feeds have passed."""
@@ -405,7 +303,7 @@ class Windows:
                         continue
                     if half[1].ts_us <= settled_us:
                         self._residual(book, half)
-                        book.owed.add(_key_of(unit))
+                        book.owed.add(key_of(unit))
             book.settled_us = settled_us
             book.from_us = max(book.from_us, settled_us + 1)
         book.ends = {number for number in book.ends if number > closed}
@@ -448,7 +346,7 @@ class Windows:
                 self._book(account)
         for name in sorted(self.books):
             book = self.books[name]
-            self._take_in(book)
+            self.take_in(book)
             open_nets: dict[tuple[str, int], tuple[Net, Net]] = {}
             halves = [half for held in book.halves.values() for half in held if half[1].ts_us > book.settled_us]
             for o, move in halves + further.get(name, []):
@@ -483,7 +381,7 @@ class Windows:
                     numbers[number] = kept
 
     def _forget_until(self, book: Book, number: int, known_us: int) -> None:
-        self._take_in(book)
+        self.take_in(book)
         self.busy[book.account.name] = book
         judged = number <= self._closed(book) and all(book.account.promised)
         if judged:
@@ -508,103 +406,18 @@ class Windows:
             if old <= number and not book.track(move.instrument).base.holds(old):
                 del book.halves[unit]
                 book.fresh[unit] = False
-        book.owed = {_key_of(unit) for unit, waiting in book.halves.items() if waiting[0][1].ts_us <= book.settled_us}
+        book.owed = {key_of(unit) for unit, waiting in book.halves.items() if waiting[0][1].ts_us <= book.settled_us}
         book.ends = {end for end in book.ends if end > number}
 
     # -- memory -------------------------------------------------------------------------------------------------------
 
-    def take(self) -> WindowChanges:
-        """Gather what changed since the last call."""
-        changes = WindowChanges(self.length_us)
-        for name, book in self.busy.items():
-            self._take_in(book)
-            changes.halves += [(name, unit, book.halves.get(unit, [])) for unit in book.fresh]
-            book.fresh = {}
-            for instrument, track in book.tracks.items():
-                if track.touched:
-                    changes.windows += [
-                        (name, instrument, number, track.windows.get(number)) for number in sorted(track.touched)
-                    ]
-                    track.touched = set()
-                if track.moved:
-                    base = Chain() if track.empty else track.base
-                    changes.tracks.append(TrackState(name, instrument, base, sorted(track.said)))
-                    track.moved = False
-            if book.changed:
-                changes.books.append(_state_of(book))
-                book.changed = False
-            self._tidy(book)
-        self.busy = {}
-        return changes
-
-    def _tidy(self, book: Book) -> None:
-        """Let go of what holds nothing."""
-        for instrument in [i for i, track in book.tracks.items() if track.empty]:
-            del book.tracks[instrument]
-        if not (book.tracks or book.halves or book.ends):
-            del self.books[book.account.name]
-
-    def snapshot(self, limit: int) -> Iterator[WindowChanges]:
-        """The whole, in parts of at most about `limit` entries."""
-        books = self.books
-        tracks = [(name, i, track) for name, book in books.items() for i, track in book.tracks.items()]
-        parts: dict[str, Iterator[object]] = {
-            "books": map(_state_of, books.values()),
-            "tracks": (TrackState(name, i, track.base, sorted(track.said)) for name, i, track in tracks),
-            "windows": ((name, i, number, w) for name, i, track in tracks for number, w in track.windows.items()),
-            "halves": ((name, unit, w) for name, book in books.items() for unit, w in book.halves.items()),
-        }
-        for part, entries in parts.items():
-            while chunk := list(islice(entries, limit)):
-                changes = WindowChanges(self.length_us)
-                setattr(changes, part, chunk)
-                yield changes
-
-    def restore(self, changes: WindowChanges) -> None:
-        """Fold what changed into these windows. Of windows of another length, only what waits for its twin is kept."""
-        if changes.length_us != self.length_us:
-            for name, unit, waiting in changes.halves:
-                book = self._restored(name)
-                book.halves[unit] = waiting
-                for _, move in waiting:
-                    self._enter(book, _key_of(unit), move.ts_us)
-            return
-        for name, instrument, number, window in changes.windows:
-            windows = self._restored(name).track(instrument).windows
-            if window is not None:
-                windows[number] = window
-                self._expire(self.books[name], number)
-            else:
-                windows.pop(number, None)
-        for held in changes.tracks:
-            track = self._restored(held.account).track(held.instrument)
-            track.base, track.said = held.base, set(held.said)
-        for state in changes.books:
-            book = self._restored(state.account)
-            book.settled_us, book.due_us, book.ends = state.settled_us, state.due_us, set(state.ends)
-            book.from_us = book.to_us = 0
-            if book.due_us != NEVER_US:
-                self._wake(book)
-        self._restore_halves(changes)
-
-    def _restore_halves(self, changes: WindowChanges) -> None:
-        for name, unit, waiting in changes.halves:
-            book = self._restored(name)
-            if waiting:
-                book.halves[unit] = waiting
-            else:
-                book.halves.pop(unit, None)
-            for _, move in waiting:
-                self._expire(book, move.ts_us // self.length_us)
-        for name in {name for name, _, _ in changes.halves} | {state.account for state in changes.books}:
-            book = self.books[name]
-            book.owed = {_key_of(unit) for unit, held in book.halves.items() if held[0][1].ts_us <= book.settled_us}
-
-    def _restored(self, name: str) -> Book:
+    def remembered(self, name: str) -> Book:
+        """The account, known or new."""
         book = self.books.get(name)
         return self._book(self.directory.account(*name.split("|", 1))) if book is None else book
 
-    def _expire(self, book: Book, number: int) -> None:
+    def expire(self, book: Book, number: int) -> None:
+        """Let a window go one horizon after it."""
         self.expiry.setdefault(book.account.feeds, {}).setdefault(number, set()).add(book.account.name)
 
 
@@ -614,32 +427,6 @@ def _known_us(account: Account) -> int:
 
 def _uneven(window: Window) -> bool:
     return bool(window.own[0] or window.own[1] or window.edge)
-
-
-def _same(one: Move, other: Move) -> bool:
-    """Whether two moves of one sign say the same in the same digits."""
-    return (
-        one.qty == other.qty
-        and one.price == other.price
-        and one.fee == other.fee
-        and one.fee_asset == other.fee_asset
-        and one.side == other.side
-    )
-
-
-def _unit_of(key: str, move: Move) -> str:
-    """What twins share: what amends a trade has an id of its own, and two moves that are told apart by their sign."""
-    plain = move.sign > 0 and f"\x1f{move.trade_id}\x1f" in key
-    return key if plain else f"{key}\x1f{move.trade_id}\x1f{move.sign}"
-
-
-def _key_of(unit: str) -> str:
-    """The trade key that a unit belongs to."""
-    return "\x1f".join(unit.split("\x1f", 4)[:4])
-
-
-def _state_of(book: Book) -> BookState:
-    return BookState(book.account.name, book.settled_us, book.due_us, sorted(book.ends))
 
 
 def _nothing_known(_: Span) -> list[str]:
