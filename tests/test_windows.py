@@ -375,7 +375,7 @@ def test_lives_with_crashes_and_late_records_end_as_the_oracle_says() -> None:
 def test_any_world_ends_as_the_oracle_says(seed: int) -> None:
     rng = random.Random(seed)
     one = world(rng)
-    check(one, live(rng, one.logs))
+    check(one, live(rng, one))
 
 
 def bites() -> Iterator[tuple[object, str, object]]:

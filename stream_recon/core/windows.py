@@ -307,6 +307,7 @@ class Windows:
             book.settled_us = settled_us
             book.from_us = max(book.from_us, settled_us + 1)
         book.ends = {number for number in book.ends if number > closed}
+        book.changed = True
         return closed
 
     def _say(self, book: Book, instrument: str, chain: Chain) -> None:
