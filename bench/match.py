@@ -117,6 +117,7 @@ def _ours(  # noqa: PLR0913, PLR0917 - a run has that many sides
         if isinstance(a, Discrepancy)
         else (a.reason, a.source, "", "")
         for a in (received.alert for received in states.values())
+        if not (isinstance(a, Discrepancy) and a.identity == "net_change")  # the same faults, seen by windows
     }  # fmt: skip
     asyncio.run(_delete_own(servers, plan, sources))
     return _figures(used, took, records, alerts, truth)

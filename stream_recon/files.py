@@ -245,7 +245,7 @@ class Outcome(NamedTuple):
 def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts) -> Outcome:
     """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time."""
     # A file is read as a whole, in whatever order: nothing in it is too old to be known.
-    lane = Lane(None, contracts, Rules(horizon_us=ANY_TIME_US))
+    lane = Lane(None, contracts, Rules(horizon_us=ANY_TIME_US, window_us=0))
     heard = Heard(contracts)
     rejected: list[BadLine] = []
     newest: dict[str, Alert] = {}

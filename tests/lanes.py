@@ -8,6 +8,7 @@ import msgspec
 
 from stream_recon.core.lane import Batch, Lane
 from stream_recon.core.memory import Changes
+from stream_recon.core.trades import Rules
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.decode import decode_pack
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 T = 1_700_000_000_000_000
 SECOND = 1_000_000
+TRADES_ONLY = Rules(window_us=0)
 NOW = T + 24 * 3600 * SECOND
 
 
@@ -53,9 +55,10 @@ def heartbeat(origin: Origin, through_s: float, **more: Any) -> dict[str, Any]:
 class Book:
     """A lane, its logs, and all it published."""
 
-    def __init__(self, *contracts: FeedContract) -> None:
+    def __init__(self, *contracts: FeedContract, rules: Rules = TRADES_ONLY) -> None:
         self.contracts = Contracts(contracts=contracts)
-        self.lane = Lane(0, self.contracts)
+        self.rules = rules
+        self.lane = Lane(0, self.contracts, rules)
         self.published: list[Discrepancy | FeedCondition] = []
         self.retired: list[str] = []
         self.changes: list[bytes] = []
@@ -115,7 +118,7 @@ class Book:
 
     def restored(self) -> Lane:
         """A new lane, folded from all changes."""
-        lane = Lane(0, self.contracts)
+        lane = Lane(0, self.contracts, self.rules)
         for changes in self.changes:
             lane.restore(msgspec.msgpack.decode(changes, type=Changes))
         return lane

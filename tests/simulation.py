@@ -208,9 +208,12 @@ class Kafka:
 class Worker:
     """One owner of the partition: claims it, folds its state, reads packs, writes what follows."""
 
+    window_us = 0
+    """The oracle of trades knows nothing of net changes."""
+
     def __init__(self, kafka: Kafka) -> None:
         self.kafka = kafka
-        self.lane = Lane(0, kafka.world.contracts, Rules(horizon_us=kafka.world.horizon_us))
+        self.lane = Lane(0, kafka.world.contracts, Rules(horizon_us=kafka.world.horizon_us, window_us=self.window_us))
         self.lane.book.topics = [f"recon.{origin}.fills.v1" for origin in ORIGINS]
         self.next: dict[Origin, int] = dict.fromkeys(ORIGINS, 0)
         self.epoch = len(kafka.state)

@@ -17,8 +17,6 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from msgspec.structs import replace
-
 from stream_recon.core.causes import Cause, split, subjects_of
 from stream_recon.core.describe import published_form
 from stream_recon.core.findings import Finding, Told, Verdict
@@ -148,20 +146,10 @@ class AccountBook:
 
     # -- fills --------------------------------------------------------------------------------------------------------
 
-    def fill(self, o: int, fill: Fill) -> int:
-        """A trade counts from its time on; gives the place of its record."""
-        seq = self.next_seq(o)
-        self.count(
-            o,
-            Move(
-                fill.ts_us, seq, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee,
-                fill.fee_asset, fill.position_side, fill.realized_pnl, fill.order_id, fill.client_order_id,
-            ),
-        )  # fmt: skip
-        return seq
-
-    def count(self, o: int, move: Move) -> None:
-        """One more movement, to be counted when something is due."""
+    def count(self, o: int, move: Move) -> int:
+        """One more movement, to be counted when something is due; gives its place, a new one if it has none."""
+        if not move.seq:
+            move.seq = self.next_seq(o)
         tape = self.tape[o]
         tape.append(move)
         if not self.touched:
@@ -172,15 +160,7 @@ class AccountBook:
             self.push("orders", due_us, FOLD)
         if move.ts_us - self.promises.within_us <= self.reached_us or len(tape) > TAPE_LIMIT:
             self.fold()
-
-    def recount(self, o: int, before: list[Move], after: list[Move]) -> None:
-        """What some records count for is not what it was."""
-        for move in before:
-            if move not in after:
-                self.count(o, replace(move, sign=-move.sign))
-        for move in after:
-            if move not in before:
-                self.count(o, move)
+        return move.seq
 
     def fold(self) -> None:
         """Count the fills on the tape."""

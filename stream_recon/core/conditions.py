@@ -18,6 +18,7 @@ from stream_recon.domain.events import ORIGINS, default_source
 if TYPE_CHECKING:
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.register import Register
+    from stream_recon.core.tell_drift import Span
     from stream_recon.core.watermarks import Clock, Source
     from stream_recon.domain.discrepancies import Reason, Severity
     from stream_recon.domain.events import AccountEvent, Origin, Stream
@@ -196,6 +197,18 @@ class Conditions:
                 return False
         unread = self.unread.get((o, "fills", account.name))
         return unread is None or not any(start <= ts_us <= end for start, end in unread.spans_us)
+
+    def in_doubt(self, span: Span) -> bool:
+        """Whether a fill of that account and time, of either side, is known to be lost."""
+        holes = [
+            (hole.from_us, hole.to_us)
+            for o in (0, 1)
+            for source in self.gaps.get((o, span.account), ())
+            for hole in self.numberings[o, span.account, source].holes
+        ]
+        unread = [self.unread.get((o, "fills", span.account)) for o in (0, 1)]
+        lost = holes + [one for each in unread if each is not None for one in each.spans_us]
+        return any(start <= span.to_us and span.from_us <= end for start, end in lost)
 
     def number(self, account: Account, o: int, source: str, event: AccountEvent) -> bool:
         """Count a numbered record. True where holes closed, so that what is parked should be judged again."""

@@ -21,6 +21,7 @@ from stream_recon.core.memory import Changes, restore, snapshot, take_changes
 from stream_recon.core.register import Published, Register
 from stream_recon.core.trades import Rules, TradeBook
 from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.core.windows import Windows
 from stream_recon.domain.decode import Rejected
 from stream_recon.domain.events import ORIGINS, Event, Fill, Heartbeat, Origin, Stream, default_source
 
@@ -67,6 +68,9 @@ class Lane:
         self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
         self.books = Books(partition, self.directory, self.conditions, rules or Rules())
         self.directory.opened = self.books.open
+        self.windows = Windows(self.directory, self.register, rules or Rules())
+        self.book.windows = self.windows
+        self.windows.in_doubt = self.conditions.in_doubt
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 
@@ -108,6 +112,7 @@ class Lane:
             if event.feed_seq is not None and conditions.number(account, o, name, event):
                 self.book.judge_again(account)
                 self.books.reconsider(account)
+                self.windows.judge_again(account)
             delivered_us = ts_us - account.within_us[o]
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
@@ -141,6 +146,8 @@ class Lane:
                     self.book.fall_due(clock)  # fills first: they may explain what follows from them
                 if clock.watermark_us >= clock.evaluations.next_us:
                     self.books.fall_due(clock)
+                if clock.watermark_us >= clock.ends.next_us:
+                    self.windows.fall_due(clock)
 
     def _heartbeat(self, origin: Origin, stream: Stream, event: Heartbeat, time_us: int) -> None:
         self.tallies["control"] += 1
@@ -171,6 +178,7 @@ class Lane:
                 if owed:
                     self.conditions.silent(clock, self._silent_us(clock, idle_us), 0, owed)
         self.conditions.confirm_gaps()
+        self.windows.settle()
 
     def _silent_us(self, clock: Clock, idle_us: int) -> int:
         """How long a feed has been silent by Kafka's time, the topic having been read to its end."""
@@ -217,6 +225,7 @@ class Lane:
         self.books.fold()
         self.book.forget()
         self.books.forget()
+        self.windows.forget()
         published, self.register.published = self.register.published, []
         known_us = max((feeds.known_us() for feeds in self.directory.feeds.values()), default=UNKNOWN_US)
         retired = self.register.retire(known_us)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from stream_recon.core import keeping
+from stream_recon.core import keeping, window_memory
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen
 from stream_recon.core.conditions import Numbering, Unread
@@ -21,6 +21,7 @@ from stream_recon.core.names import names_of
 from stream_recon.core.newest import Packed
 from stream_recon.core.promises import Class
 from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.core.window_memory import WindowChanges
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import Origin, Stream
 
@@ -95,6 +96,7 @@ class Changes(Struct, array_like=True):
     books: list[BookState] = []
     heard: list[tuple[str, int, Class]] = []
     """(venue, origin, class) of what has been heard."""
+    windows: WindowChanges = field(default_factory=WindowChanges)
 
 
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
@@ -111,6 +113,7 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.feed_conditions = [alert for alert in newest if isinstance(alert, FeedCondition)]
     changes.forgotten = register.forgotten
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
+    changes.windows = window_memory.take(lane.windows)
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
     changes.books = lane.books.take_changes()
     changes.heard, lane.books.fresh_heard = lane.books.fresh_heard, []
@@ -186,6 +189,8 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
             yield changes
     for states in keeping.snapshot(lane, limit):
         yield Changes(tallies=dict(lane.tallies), books=states)
+    for windows in window_memory.snapshot(lane.windows, limit):
+        yield Changes(tallies=dict(lane.tallies), windows=windows)
 
 
 def restore(lane: Lane, changes: Changes) -> None:
@@ -207,6 +212,7 @@ def restore(lane: Lane, changes: Changes) -> None:
         register.newest.put(condition)
     register.restore_forgotten(changes.forgotten, changes.retired_hour)
     _restore_conditions(lane, changes)
+    window_memory.restore(lane.windows, changes.windows)
     for case in changes.cases:
         book.cases[case.key] = case
         book.names.update(dict.fromkeys(names_of(case), case.key))

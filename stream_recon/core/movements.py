@@ -16,7 +16,7 @@ from stream_recon.domain.amounts import EXACT, to_decimal
 from stream_recon.domain.events import Side
 
 if TYPE_CHECKING:
-    from stream_recon.domain.events import PositionSide
+    from stream_recon.domain.events import Fill, PositionSide
     from stream_recon.domain.instruments import Instrument
 
 Key = tuple[str, ...]
@@ -53,6 +53,14 @@ class Move(Struct, array_like=True, gc=False):
     def signed_fee(self) -> Decimal:
         """What was charged."""
         return _signed(self.sign, self.fee) if self.fee else ZERO
+
+
+def move_of(fill: Fill) -> Move:
+    """A trade, counting from its own time on; its place is not known yet."""
+    return Move(
+        fill.ts_us, 0, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee, fill.fee_asset,
+        fill.position_side, fill.realized_pnl, fill.order_id, fill.client_order_id,
+    )  # fmt: skip
 
 
 def _signed(sign: int, amount: str) -> Decimal:

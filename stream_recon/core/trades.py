@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
 from stream_recon.core.causes import Cause
 from stream_recon.core.counting import held, moves_of
 from stream_recon.core.describe import Place, discrepancy_of, put_away, split_key, trade_alert_id
+from stream_recon.core.movements import move_of
 from stream_recon.core.names import name_of, names_of, possible_roots
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Thresholds
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from stream_recon.core.accounts import Account, Directory, Feeds
     from stream_recon.core.cases import Claim
     from stream_recon.core.conditions import Conditions
+    from stream_recon.core.movements import Move
     from stream_recon.core.watermarks import Clock
+    from stream_recon.core.windows import Windows
     from stream_recon.domain.discrepancies import Kind, Severity
     from stream_recon.domain.events import Fill
 
@@ -51,6 +56,8 @@ class Rules(NamedTuple):
     """How old a discrepancy may get, by severity, until it is overdue."""
     instruments: Instruments = Instruments()
     """What fills of each instrument move."""
+    window_us: int = 5 * 60 * 1_000_000
+    """How long the windows are in which net changes are compared; 0: they are not."""
 
 
 class TradeBook:
@@ -79,6 +86,8 @@ class TradeBook:
         self.paired: list[tuple[int, str, str]] = []
         self.touched: dict[str, None] = {}
         self.dropped: dict[str, None] = {}
+        self.windows: Windows | None = None
+        """Who is told of moves."""
 
     # -- records ----------------------------------------------------------------------------------------------------
 
@@ -101,8 +110,11 @@ class TradeBook:
                 and (twin.content == content or agree(twin.content, content))
             ):
                 self._pair(account, 1 - o, key, twin, content, fill.realized_pnl)
+                move = move_of(fill)
                 if account.book is not None:
-                    account.book.fill(o, fill)
+                    account.book.count(o, move)
+                if self.windows is not None:
+                    self.windows.pair(account, move, min(twin.ts_us, ts_us))
             else:
                 self._take_waiting(account, 1 - o, key)
                 seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
@@ -130,8 +142,8 @@ class TradeBook:
             self._add_to_case(account, o, key, seen, fill)
             return
         if account.book is not None:
-            seen.seq = account.book.fill(o, fill)
-            seen.realized_pnl = fill.realized_pnl
+            move = move_of(fill)
+            seen.seq, seen.realized_pnl = account.book.count(o, move), fill.realized_pnl
         self.waiting[o][key] = seen
         self.fresh[o][key] = None
         if account.promised[1 - o]:
@@ -191,6 +203,9 @@ class TradeBook:
         seen = put_away(self.waiting[o][key])
         self._leave_waiting(account, o, key)
         self.cases[key] = Case(key, ([seen], []) if o == 0 else ([], [seen]))
+        if self.windows is not None:
+            for move in moves_of(key, [seen]):
+                self.windows.add(account, o, key, move)
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
 
@@ -221,6 +236,16 @@ class TradeBook:
                 self.counts["matched"] -= 2
         return case
 
+    def _recount(self, account: Account, o: int, key: str, before: list[Move], after: list[Move]) -> None:
+        """What some records of a key count for is not what it was."""
+        changes = [replace(move, sign=-move.sign) for move in before if move not in after]
+        changes += [move for move in after if move not in before]
+        for move in changes:
+            if account.book is not None:
+                account.book.count(o, move)
+            if self.windows is not None:
+                self.windows.add(account, o, key, move)
+
     def _add_to_case(self, account: Account, o: int, key: str, seen: Seen, fill: Fill) -> None:
         case = self.cases[key]
         side = case.sides[o]
@@ -233,12 +258,13 @@ class TradeBook:
         ):
             self.counts["duplicate"] += 1
             return
-        counted = moves_of(key, side) if account.book is not None else []
-        side.append(put_away(seen))
-        self.touched[key] = None
+        counted = moves_of(key, side)
+        seen.realized_pnl = fill.realized_pnl
         if account.book is not None:
-            seen.seq, seen.realized_pnl = account.book.next_seq(o), fill.realized_pnl
-            account.book.recount(o, counted, moves_of(key, side))
+            seen.seq = account.book.next_seq(o)
+        side.append(put_away(seen))
+        self._recount(account, o, key, counted, moves_of(key, side))
+        self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
         self._judge(account, case)
 
@@ -287,8 +313,7 @@ class TradeBook:
             target.sides[o].append(seen)
         target.sides[o].sort(key=lambda seen: -1 if seen.offset is None else seen.offset)  # as the log has them
         source.sides[o].clear()
-        if account.book is not None:
-            account.book.recount(o, counted, moves_of(to_key, target.sides[o]))
+        self._recount(account, o, to_key, counted, moves_of(to_key, target.sides[o]))
         self.touched[from_key] = None
         self.touched[to_key] = None
         if source.sides[1 - o]:

@@ -100,7 +100,7 @@ class Clock:
     """The watermark of the feed of one origin, stream and venue."""
 
     __slots__ = (
-        "account_id", "contract", "deadlines", "evaluations", "origin", "owed", "owed_since_us", "silent", "sources",
+        "account_id", "contract", "deadlines", "ends", "evaluations", "origin", "owed", "owed_since_us", "silent", "sources",
         "stream", "venue", "watermark_us",
     )  # fmt: skip
 
@@ -116,6 +116,8 @@ class Clock:
         self.deadlines = Deadlines()
         self.evaluations = Deadlines()
         """Names of accounts whose books wait for this feed."""
+        self.ends = Deadlines()
+        """Of windows, by account."""
         self.owed = 0
         """How many records of the other origin wait for their counterpart on this feed."""
         self.owed_since_us = UNKNOWN_US

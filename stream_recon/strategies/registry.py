@@ -25,8 +25,9 @@ class Strategy(NamedTuple):
 
 
 REAL_TIME = Strategy(ReconciliationType.REAL_TIME, identities=("trade",), continuous=True)
+DELTA = Strategy(ReconciliationType.DELTA, identities=("net_change",), continuous=True)
 
-REGISTRY: Mapping[ReconciliationType, Strategy] = {strategy.type: strategy for strategy in (REAL_TIME,)}
+REGISTRY: Mapping[ReconciliationType, Strategy] = {strategy.type: strategy for strategy in (REAL_TIME, DELTA)}
 
 
 def strategy_of(name: str) -> Strategy:

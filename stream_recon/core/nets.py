@@ -1,0 +1,107 @@
+"""Nets: what movements come to, measure by measure (`qty`, `notional`, `fee:<asset>`), with nothing that is zero.
+
+Bought is positive, sold negative; a fee charged is positive, a rebate negative. All is exact.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING
+
+from stream_recon.domain.amounts import EXACT, to_decimal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream_recon.core.cases import Tolerance
+    from stream_recon.core.movements import Move
+
+Net = dict[str, Decimal]
+ZERO = Decimal(0)
+
+
+def fee_measure(asset: str | None) -> str:
+    """What a fee is summed under."""
+    return f"fee:{asset}" if asset else "fee"
+
+
+def net_of(move: Move) -> Net:
+    """What one move moves."""
+    qty = to_decimal(move.qty)
+    if (move.side == "buy") != (move.sign > 0):
+        qty = qty.copy_negate()
+    net = {"qty": qty, "notional": EXACT.multiply(qty, to_decimal(move.price))}
+    fee = to_decimal(move.fee) if move.fee else ZERO
+    if fee:
+        net[fee_measure(move.fee_asset)] = fee if move.sign > 0 else fee.copy_negate()
+    return net
+
+
+def sum_of(moves: Iterable[Move]) -> Net:
+    """What many moves come to. Inside the exact context operators do what its methods do, at a quarter of the cost."""
+    qty = notional = ZERO
+    fees: dict[str | None, Decimal] = {}
+    with localcontext(EXACT):
+        for move in moves:
+            one = Decimal(move.qty)
+            if (move.side == "buy") == (move.sign > 0):
+                qty += one
+                notional += one * Decimal(move.price)
+            else:
+                qty -= one
+                notional -= one * Decimal(move.price)
+            if move.fee:
+                asset = move.fee_asset
+                fee = Decimal(move.fee)
+                fees[asset] = fees.get(asset, ZERO) + (fee if move.sign > 0 else -fee)
+    net = {"qty": qty, "notional": notional} | {fee_measure(asset): fee for asset, fee in fees.items()}
+    return {measure: amount for measure, amount in net.items() if amount}
+
+
+def add(net: Net, more: Net) -> None:
+    """Add `more` to `net`."""
+    for measure, amount in more.items():
+        total = EXACT.add(net.get(measure, ZERO), amount)
+        if total:
+            net[measure] = total
+        else:
+            del net[measure]
+
+
+def subtract(net: Net, less: Net) -> None:
+    """Take `less` from `net`."""
+    for measure, amount in less.items():
+        total = EXACT.subtract(net.get(measure, ZERO), amount)
+        if total:
+            net[measure] = total
+        else:
+            del net[measure]
+
+
+def minus(one: Net, other: Net) -> Net:
+    """`one - other`."""
+    gap = dict(one)
+    subtract(gap, other)
+    return gap
+
+
+def total(nets: Iterable[Net]) -> Net:
+    """The sum of all."""
+    found: Net = {}
+    for net in nets:
+        add(found, net)
+    return found
+
+
+def tolerated(ours: Move, theirs: Move, tolerance: Tolerance) -> Net:
+    """The part of `theirs - ours`, of twins, that the comparison of trades does not call a difference either."""
+    asset = theirs.fee_asset or ours.fee_asset or ""
+    same_qty = tolerance.allows("qty", asset, ours.qty, theirs.qty)
+    same_notional = same_qty and tolerance.allows("price", asset, ours.price, theirs.price)
+    same_fee = not (ours.fee and theirs.fee) or (
+        (ours.fee_asset == theirs.fee_asset or not (ours.fee_asset and theirs.fee_asset))
+        and tolerance.allows("fee", asset, ours.fee, theirs.fee)
+    )
+    gap = minus(net_of(theirs), net_of(ours))
+    same = {"qty": same_qty, "notional": same_notional}
+    return {measure: amount for measure, amount in gap.items() if same.get(measure, same_fee)}

@@ -1,0 +1,106 @@
+"""The windows of one account: its instruments, what waits for its twin, and when to look again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_recon.core.drift import Chain, Window
+from stream_recon.core.movements import Move
+from stream_recon.core.watermarks import NEVER_US
+
+if TYPE_CHECKING:
+    from stream_recon.core.accounts import Account
+
+Half = tuple[int, Move]
+"""Origin and move of what waits for its twin."""
+
+
+class Track:
+    """One account and instrument."""
+
+    __slots__ = ("base", "moved", "said", "touched", "windows")
+
+    def __init__(self) -> None:
+        self.windows: dict[int, Window] = {}
+        self.base = Chain()
+        """What no record will change any more."""
+        self.said: set[int] = set()
+        """Windows of which a drift has ever been published, as far back as that may be asked again."""
+        self.touched: set[int] = set()
+        """Windows changed since the last drain."""
+        self.moved = False
+        """`base` or `said` changed since."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds nothing."""
+        return not (self.windows or self.said or self.base.told or self.base.open)
+
+    def window(self, number: int) -> Window:
+        """The window, known or new, to be changed."""
+        self.touched.add(number)
+        window = self.windows.get(number)
+        if window is None:
+            window = self.windows[number] = Window()
+        return window
+
+
+class Book:
+    """One account."""
+
+    __slots__ = (
+        "account", "agreeing", "changed", "due_us", "ends", "fresh", "from_us", "halves", "owed", "pending",
+        "settled_us", "to_us", "tracks",
+    )  # fmt: skip
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.tracks: dict[str, Track] = {}
+        self.pending: list[tuple[int, str, Move]] = []
+        """Not taken in yet: origin, key, move."""
+        self.agreeing: list[tuple[int, Move]] = []
+        """Of twins that say the same the earlier time and one of them, to be summed."""
+        self.halves: dict[str, list[Half]] = {}
+        """What waits for its twin, by unit: of one origin only, in the order of its log."""
+        self.settled_us = -1
+        """A half up to this time is residual."""
+        self.owed: set[str] = set()
+        """Keys (and perhaps some too many) of halves that are residual."""
+        self.from_us = self.to_us = 0
+        """A move in between needs no further thought: its window is open and will be looked at."""
+        self.ends: set[int] = set()
+        """Windows in which something moved, and that are not closed."""
+        self.due_us = NEVER_US
+        """When both feeds have passed this, look at it again."""
+        self.fresh: dict[str, bool] = {}
+        """Units changed since the last drain; True: it knows nothing of them."""
+        self.changed = False
+
+    def track(self, instrument: str) -> Track:
+        """The instrument, known or new."""
+        track = self.tracks.get(instrument)
+        if track is None:
+            track = self.tracks[instrument] = Track()
+        return track
+
+
+def same(one: Move, other: Move) -> bool:
+    """Whether two moves of one sign say the same in the same digits."""
+    return (
+        one.qty == other.qty
+        and one.price == other.price
+        and one.fee == other.fee
+        and one.fee_asset == other.fee_asset
+        and one.side == other.side
+    )
+
+
+def unit_of(key: str, move: Move) -> str:
+    """What twins share: what amends a trade has an id of its own, and two moves that are told apart by their sign."""
+    plain = move.sign > 0 and f"\x1f{move.trade_id}\x1f" in key
+    return key if plain else f"{key}\x1f{move.trade_id}\x1f{move.sign}"
+
+
+def key_of(unit: str) -> str:
+    """The trade key that a unit belongs to."""
+    return "\x1f".join(unit.split("\x1f", 4)[:4])

@@ -1,0 +1,392 @@
+"""Net changes by window, in the words of those who use them; and the argument with the oracle."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_recon.core import drift, windows
+from stream_recon.core.trades import Rules
+from stream_recon.domain.contracts import Contracts, FeedContract
+from stream_recon.domain.discrepancies import alert_id
+from stream_recon.domain.events import ORIGINS
+from tests.drifts import (
+    CONTRACTS,
+    END_S,
+    GRACE,
+    LENGTH,
+    NAME,
+    SECOND,
+    START,
+    WITHIN,
+    Reader,
+    Record,
+    argue_all,
+    beat,
+    check,
+    fills,
+    key_of,
+    live,
+    move,
+    record,
+    world,
+)
+from tests.lanes import Book, fill, heartbeat
+from tests.simulation import Worker
+from tests.simulation import world as small_world
+from tests.test_core_against_oracle import published, turns
+from tests.test_core_against_oracle import read as read_lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stream_recon.core.movements import Move
+    from stream_recon.domain.discrepancies import Discrepancy
+
+
+def read(internal: list[Move], exchange: list[Move], reader: Reader | None = None) -> Reader:
+    """Read plain trades of both origins, and closing heartbeats."""
+    return (reader or Reader()).read_all((fills(*internal), fills(*exchange)))
+
+
+def only(reader: Reader) -> Discrepancy:
+    """The one thing that was published."""
+    assert len(reader.published) == 1
+    return reader.published[0]
+
+
+def test_twins_on_both_sides_of_an_end_are_no_drift() -> None:
+    reader = read([move("1", 9.9)], [move("1", 10.1)])
+    assert reader.said == []
+    sight = next(iter(reader.windows.live()))
+    assert sight.span.from_us == START  # that of the earlier time
+    assert sight.nets[0] == sight.nets[1] == {"qty": 10, "notional": 15, "fee:USD": Decimal("0.1")}
+
+
+@pytest.mark.parametrize("paired", [False, True], ids=["moves", "pairs"])
+def test_at_a_thousand_fills_a_second_with_skews_up_to_order_within_there_is_no_false_break(
+    paired: bool,  # noqa: FBT001
+) -> None:
+    rng = random.Random(7)
+    reader = Reader()
+    entries = []
+    for number in range(25_000):
+        at_s = 5 + number / 1000
+        qty = str(rng.randint(1, 99))
+        ours, theirs = (move(str(number), at_s + skew, qty=qty) for skew in (0, rng.uniform(-2, 2)))
+        entries += [(ours.ts_us, 0, ours), (theirs.ts_us, 1, theirs)]
+        if paired:
+            reader.windows.pair(reader.account, ours, min(ours.ts_us, theirs.ts_us))
+    for _, o, each in sorted(entries, key=lambda entry: entry[0]):
+        one = record((key_of(each.trade_id), each))
+        reader.read(o, Record([], one.ts_us, one.lift_us) if paired else one)
+    for o in (0, 1):
+        reader.read(o, beat(END_S))
+    reader.write()
+    assert reader.said == []
+    assert sum(sight.nets[0] == sight.nets[1] for sight in reader.windows.live()) == 3
+
+
+def test_a_missing_fill_is_the_drift_of_its_window_to_the_last_digit() -> None:
+    common = [move(str(n), n) for n in range(30)]
+    reader = read([*common[:15], *common[16:]], common)
+    alert = only(reader)
+    start = START + 10 * SECOND
+    assert alert.alert_id == alert_id(
+        NAME, "net_change", "net_change_mismatch", "internal:exchange", "BTC", str(start), str(LENGTH)
+    )
+    assert (alert.kind, alert.identity, alert.strategy) == ("net_change_mismatch", "net_change", "delta")
+    assert [(f.field, f.internal, f.exchange, f.difference) for f in alert.fields] == [
+        ("qty", "90", "100", "-10"),
+        ("notional", "135", "150", "-15"),
+        ("fee:USD", "0.9", "1", "-0.1"),
+    ]
+    assert (alert.residual, alert.size, alert.severity) == ("10", "0.1", "critical")
+    assert alert.interval is not None
+    assert (alert.interval.from_us, alert.interval.to_us) == (start, start + LENGTH)
+    assert alert.interval.from_label == "2023-11-14T22:13:30Z"
+    assert "the exchange's net qty changed by 10 more than ours" in alert.cause
+
+
+@pytest.mark.parametrize(
+    ("other", "residual", "measures"),
+    [
+        ({"qty": "9"}, "1", ["qty", "notional"]),
+        ({"price": "1.6"}, "-1", ["notional"]),
+        ({"fee": "0.15"}, "-0.05", ["fee:USD"]),
+        ({"fee_asset": "BNB"}, "-0.1", ["fee:BNB", "fee:USD"]),
+    ],
+)
+def test_a_difference_is_told_by_what_it_touches(other: dict[str, str], residual: str, measures: list[str]) -> None:
+    reader = read([move("1", 5, **other), move("2", 6)], [move("1", 5), move("2", 6)])
+    alert = only(reader)
+    assert [field.field for field in alert.fields] == measures
+    assert alert.residual == residual
+
+
+@pytest.mark.parametrize("other", [{"qty": "10.00"}, {"fee": None}, {"fee": "0.10", "price": "1.50"}])
+def test_what_trades_agree_on_is_no_drift(other: dict[str, Any]) -> None:
+    assert read([move("1", 5, **other)], [move("1", 5)]).said == []
+
+
+def test_what_a_contract_tolerates_is_in_the_nets_but_no_drift() -> None:
+    tolerant = FeedContract(
+        origin="internal", order_within_us=WITHIN, grace_us=GRACE, tolerance={"fee:USD": "0.01", "price": "0.1"}
+    )
+    reader = Reader(contracts=Contracts(contracts=(tolerant, CONTRACTS.contracts[1])))
+    read([move("1", 5, fee="0.105", price="1.55")], [move("1", 5)], reader)
+    assert reader.said == []
+    assert [sight.nets[0]["fee:USD"] for sight in reader.windows.live()] == [Decimal("0.105")]
+
+
+def test_a_drift_is_told_once_when_the_next_end_does_not_agree_either() -> None:
+    reader = Reader()
+    reader.read(1, fills(move("1", 5))[0])
+    for at_s in (15, 24.9):  # the second end and order_within and grace
+        for o in (0, 1):
+            reader.read(o, beat(at_s))
+        reader.write()
+        assert reader.said == []
+    for o in (0, 1):
+        reader.read(o, beat(25))
+    reader.write()
+    assert reader.said == [("OPENED", 0, "10")]
+    later = [move(f"later{n}", 30 + n) for n in range(30)]
+    read(later, later, reader)
+    assert reader.said == [("OPENED", 0, "10")]
+
+
+def test_silence_of_one_feed_tells_nothing() -> None:
+    reader = Reader()
+    reader.read(1, fills(move("1", 5))[0])
+    reader.read(1, beat(END_S))
+    reader.write()
+    assert reader.said == []
+
+
+def test_each_drift_stays_in_the_window_where_it_arose() -> None:
+    reader = read([], [move("1", 5), move("2", 15, qty="3"), move("3", 35, qty="1")])
+    assert reader.said == [("OPENED", 0, "10"), ("OPENED", 1, "3"), ("OPENED", 3, "1")]
+
+
+def test_a_late_twin_clears_the_drift_of_the_window_it_belongs_to_and_is_called_late() -> None:
+    reader = read([], [move("1", 5), move("2", 6)])
+    reader.read(0, fills(move("1", 5.5))[0])
+    reader.read(0, beat(END_S + 1))
+    reader.read(1, beat(END_S + 1))
+    reader.write()
+    assert reader.said[1:] == [("UPDATED", 0, "10")]
+    reader.read(0, fills(move("2", 8))[0])
+    reader.windows.settle()  # the feeds stand still
+    reader.write()
+    assert reader.said[2:] == [("CLEARED", 0, "10")]
+    assert reader.published[-1].late
+
+
+def test_what_is_booked_later_under_another_name_ends_the_drift_and_is_none_itself() -> None:
+    reader = read([move("adjustment", 45)], [move("1", 5)])
+    assert reader.standing == set()
+    slowly = Reader()
+    slowly.read(1, fills(move("1", 5))[0])
+    for o in (0, 1):
+        slowly.read(o, beat(30))
+    read([move("adjustment", 45)], [], slowly)
+    assert slowly.said == [("OPENED", 0, "10"), ("CLEARED", 0, "10")]
+    assert not slowly.published[-1].late
+
+
+def test_errors_that_offset_each_other_inside_a_window_cannot_be_seen() -> None:
+    assert read([move("1", 4)], [move("2", 6)]).said == []
+    assert read([move("1", 4), move("2", 5, qty="11")], [move("1", 4, qty="11"), move("2", 5)]).said == []
+
+
+def test_feeds_without_common_ids_agree_at_any_moment_near_the_end() -> None:
+    assert read([move("i1", 9.9), move("i2", 15)], [move("e1", 10.1), move("e2", 15.5)]).said == []
+    assert read([move("i1", 10.1), move("i2", 15)], [move("e1", 9.9), move("e2", 15.5)]).said == []
+    assert read([move("i1", 7.5)], [move("e1", 12.1)]).said == []  # not near, but at the next end they do
+
+
+def test_a_correction_that_both_sides_make_is_no_drift_on_whichever_side_of_an_end() -> None:
+    key = key_of("1")
+    logs: list[list[Record]] = []
+    for at_s in (9.5, 10.5):
+        root = move("1", at_s - 3)
+        corrected = move("c", at_s, price="1.6")
+        logs.append([record((key, root)), record((key, move("c", at_s, sign=-1)), (key, corrected))])
+    assert Reader().read_all((logs[0], logs[1])).said == []
+
+
+def test_a_bust_that_one_side_does_not_know_of_is_a_drift_of_its_own_window() -> None:
+    key = key_of("1")
+    bust = record((key, move("b", 25, sign=-1)))
+    reader = Reader().read_all((fills(move("1", 5)), [*fills(move("1", 5)), bust]))
+    assert reader.said == [("OPENED", 2, "-10")]
+
+
+def test_the_drift_of_a_window_is_the_sum_of_the_residuals_of_its_trades() -> None:
+    rng = random.Random(3)
+    sums: dict[int, Decimal] = {}
+    internal, exchange = [], []
+    for number in range(200):
+        at_s = rng.choice((3, 4, 5, 6, 7)) + 10 * rng.randint(0, 5)
+        ours, theirs = (rng.choice(("1.1", "1.1", "1.1", "0.7", None)) for _ in ORIGINS)
+        internal += [move(str(number), at_s, qty=ours)] if ours else []
+        exchange += [move(str(number), at_s, qty=theirs)] if theirs else []
+        sums[int(at_s // 10)] = sums.get(int(at_s // 10), Decimal()) + Decimal(theirs or 0) - Decimal(ours or 0)
+    internal.sort(key=lambda each: each.ts_us)
+    exchange.sort(key=lambda each: each.ts_us)
+    reader = read(internal, exchange)
+    drifts = {(s.span.from_us - START) // LENGTH: s.drift.get("qty", 0) for s in reader.windows.live()}
+    assert all(sums.values())
+    assert drifts == sums
+
+
+def test_a_feed_that_promises_nothing_is_summed_but_not_compared() -> None:
+    partial = FeedContract(origin="internal", order_within_us=WITHIN, grace_us=GRACE, fills="partial")
+    reader = Reader(contracts=Contracts(contracts=(partial, CONTRACTS.contracts[1])))
+    read([], [move("1", 5)], reader)
+    assert reader.said == []
+    assert [sight.nets[1]["qty"] for sight in reader.windows.live()] == [10]
+
+
+def test_the_causes_that_are_known_are_named() -> None:
+    reader = Reader()
+    reader.windows.causes = lambda span: [f"{span.instrument} {(span.from_us - START) // SECOND}"]
+    assert only(read([], [move("1", 15)], reader)).explained_by == ["BTC 10"]
+
+
+def test_where_a_record_is_known_to_be_lost_nothing_is_told_until_it_is_found() -> None:
+    reader = Reader()
+    reader.windows.in_doubt = lambda _: True
+    read([], [move("1", 15)], reader)
+    assert reader.said == []
+    reader.windows.in_doubt = lambda _: False
+    reader.windows.judge_again(reader.account)
+    for o in (0, 1):
+        reader.read(o, beat(END_S + 1))
+    reader.write()
+    assert reader.said == [("OPENED", 1, "10")]
+
+
+# -- what is remembered -----------------------------------------------------------------------------------------------
+
+SHORT = Rules(window_us=LENGTH, horizon_us=60 * SECOND)
+
+
+def test_beyond_the_horizon_only_drifts_that_stand_are_kept_and_a_late_twin_still_clears_them() -> None:
+    reader = read([move("2", 20)], [move("1", 5), move("2", 20)], Reader(SHORT))
+    assert reader.standing == {("BTC", START // LENGTH)}
+    book = reader.windows.books[NAME]
+    assert list(book.tracks["BTC"].windows) == [START // LENGTH]
+    assert len(book.halves) == 1
+    reader.start()
+    reader.read(0, fills(move("1", 5))[0])
+    for o in (0, 1):
+        reader.read(o, beat(END_S + 1))
+    reader.write()
+    assert reader.standing == set()
+    assert [transition for transition, _, _ in reader.said] == ["OPENED", "CLEARED"]
+    assert reader.register.newest == {}
+
+
+def test_memory_stays_bounded_however_long_it_goes_on() -> None:
+    reader = Reader(SHORT)
+    sizes = set()
+    for second in range(600):
+        each = move(str(second), second)
+        for o in (0, 1):
+            reader.read(o, record((key_of(each.trade_id), each)))
+        reader.write()
+        if second > 100:
+            book = reader.windows.books[NAME]
+            assert len(book.halves) == 0
+            sizes.add(len(book.tracks["BTC"].windows))
+    assert max(sizes) <= 9
+    for o in (0, 1):
+        reader.read(o, beat(10_000))
+    reader.write()
+    assert reader.windows.books == {}
+
+
+def test_windows_of_another_length_start_anew_from_what_waits() -> None:
+    reader = Reader()
+    reader.read(1, fills(move("1", 5))[0])
+    reader.read(1, beat(8))
+    reader.read(0, beat(8))
+    reader.write()
+    reader.rules = Rules(window_us=2 * LENGTH)
+    reader.start()
+    read([], [], reader)
+    start = START // (2 * LENGTH) * 2 * LENGTH
+    assert [(alert.interval.from_us, alert.interval.to_us) for alert in reader.published if alert.interval] == [
+        (start, start + 2 * LENGTH)
+    ]
+
+
+# -- in a lane --------------------------------------------------------------------------------------------------------
+
+
+def test_a_lane_tells_the_drift_after_the_fill_that_is_missing() -> None:
+    book = Book(rules=Rules())
+    for second in range(0, 900, 60):
+        pair = [fill(origin, str(second), second, qty="2") for origin in ORIGINS]
+        book.hear(*(pair if second != 360 else pair[:1]))
+    book.hear(*(heartbeat(origin, 1200) for origin in ORIGINS))
+    kinds = [transition for transition, _, _ in book.said]
+    assert [kind for _, kind, _ in book.said] == ["missing_exchange", "net_change_mismatch"], kinds
+    book.hear(fill("exchange", "360", 360, qty="2"), *(heartbeat(origin, 1201) for origin in ORIGINS))
+    assert book.standing == set()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_neither_batches_nor_restarts_change_what_a_lane_says(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "window_us", 6 * SECOND)
+    rng = random.Random(seed)
+    one = small_world(rng)
+    order = turns(rng, one)
+    cuts = set(rng.sample(range(len(order)), len(order) // 4))
+
+    def restarted(worker: Worker) -> Worker:
+        if rng.random() < 0.5:
+            worker.write_snapshot(rng.choice((1, 4, 1000)))
+        return Worker(worker.kafka)
+
+    unharmed = published(read_lane(one, order, set()))
+    assert published(read_lane(one, order, cuts)) == unharmed
+    assert published(read_lane(one, order, cuts, restarted)) == unharmed
+
+
+# -- the argument with the oracle -------------------------------------------------------------------------------------
+
+SEEDS = range(500)
+
+
+def test_lives_with_crashes_and_late_records_end_as_the_oracle_says() -> None:
+    assert argue_all(SEEDS) > len(SEEDS)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**64))
+def test_any_world_ends_as_the_oracle_says(seed: int) -> None:
+    rng = random.Random(seed)
+    one = world(rng)
+    check(one, live(rng, one))
+
+
+def bites() -> Iterator[tuple[object, str, object]]:
+    """Rules that are taken away: module, name, instead."""
+    yield windows, "unit_of", lambda _, one: f"{one.trade_id}\x1f{one.sign}\x1f{one.ts_us}"
+    yield drift, "_levels", lambda _: iter([([], {})])
+    yield drift, "_moments", lambda at_end, _, __: iter([(at_end, True)])
+
+
+@pytest.mark.parametrize("rule", list(bites()), ids=lambda rule: rule[1])
+def test_the_harness_bites_a_core_without(rule: tuple[object, str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*rule)
+    with pytest.raises(AssertionError, match="seed"):
+        argue_all(SEEDS)
