@@ -12,6 +12,7 @@ from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.decode import decode_pack
 
 if TYPE_CHECKING:
+    from stream_recon.core.trades import Rules
     from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
     from stream_recon.domain.events import Origin, Stream
 
@@ -53,9 +54,10 @@ def heartbeat(origin: Origin, through_s: float, **more: Any) -> dict[str, Any]:
 class Book:
     """A lane, its logs, and all it published."""
 
-    def __init__(self, *contracts: FeedContract) -> None:
+    def __init__(self, *contracts: FeedContract, rules: Rules | None = None) -> None:
         self.contracts = Contracts(contracts=contracts)
-        self.lane = Lane(0, self.contracts)
+        self.rules = rules
+        self.lane = Lane(0, self.contracts, rules)
         self.published: list[Discrepancy | FeedCondition] = []
         self.retired: list[str] = []
         self.changes: list[bytes] = []
@@ -115,7 +117,7 @@ class Book:
 
     def restored(self) -> Lane:
         """A new lane, folded from all changes."""
-        lane = Lane(0, self.contracts)
+        lane = Lane(0, self.contracts, self.rules)
         for changes in self.changes:
             lane.restore(msgspec.msgpack.decode(changes, type=Changes))
         return lane

@@ -17,8 +17,9 @@ from stream_recon.core.conditions import Numbering, Unread
 from stream_recon.core.describe import split_key
 from stream_recon.core.names import names_of
 from stream_recon.core.newest import Packed
+from stream_recon.core.register import Forgotten
 from stream_recon.core.watermarks import UNKNOWN_US
-from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.domain.discrepancies import FeedCondition
 from stream_recon.domain.events import Origin, Stream
 
 if TYPE_CHECKING:
@@ -78,8 +79,7 @@ class Changes(Struct, array_like=True):
     cases: list[Case] = []
     discrepancies: list[Packed] = []
     feed_conditions: list[FeedCondition] = []
-    forgotten: list[tuple[int, str]] = []
-    """(hour of event time at which to retire it, alert id)."""
+    forgotten: list[Forgotten] = []
     retired_hour: int = 0
     numberings: list[tuple[int, str, str, Numbering]] = []
     unread: list[tuple[int, Stream, str, Unread, bool]] = []
@@ -92,15 +92,15 @@ class Changes(Struct, array_like=True):
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
     """Gather what changed since the last call, and start anew."""
     book, conditions, register = lane.book, lane.conditions, lane.register
-    newest = {entry.alert.alert_id: entry.alert for entry in published}.values()
+    kept = [register.newest.kept(alert_id) for alert_id in {entry.alert.alert_id: None for entry in published}]
     changes = _common(lane)
     changes.matched = book.paired
     changes.gone = book.gone
     changes.dropped = list(book.dropped)
     changes.waiting = [_waiting(o, key, book.waiting[o][key]) for o in (0, 1) for key in book.fresh[o]]
     changes.cases = [book.cases[key] for key in book.touched]
-    changes.discrepancies = [register.newest.packed(alert) for alert in newest if isinstance(alert, Discrepancy)]
-    changes.feed_conditions = [alert for alert in newest if isinstance(alert, FeedCondition)]
+    changes.discrepancies = [each for each in kept if isinstance(each, Packed)]
+    changes.feed_conditions = [each for each in kept if isinstance(each, FeedCondition)]
     changes.forgotten = register.forgotten
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
@@ -144,7 +144,7 @@ def _waiting(o: int, key: str, seen: Seen) -> Waiting:
 
 def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
     """The whole state; nothing may be left undrained."""
-    book = lane.book
+    book, retiring = lane.book, lane.register.retiring
     parts: list[tuple[str, Iterator[object]]] = [
         (
             "matched",
@@ -158,9 +158,12 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
         ),
         ("waiting", (_waiting(o, key, seen) for o in (0, 1) for key, seen in book.waiting[o].items())),
         ("cases", iter(book.cases.values())),
+        (
+            "forgotten",
+            (Forgotten(hour, name, remembered=True) for hour, names in retiring.items() for name in names),
+        ),  # before what is known of them
         ("discrepancies", lane.register.newest.discrepancies()),
         ("feed_conditions", lane.register.newest.feed_conditions()),
-        ("forgotten", ((hour, name) for hour, names in lane.register.retiring.items() for name in names)),
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
     ]
@@ -180,11 +183,12 @@ def restore(lane: Lane, changes: Changes) -> None:
     _restore_removals(lane, changes)
     for waiting in changes.waiting:
         _restore_waiting(lane, waiting)
+    register.restore_forgotten(changes.forgotten)
     for packed in changes.discrepancies:
         register.newest.put(packed)
     for condition in changes.feed_conditions:
         register.newest.put(condition)
-    register.restore_forgotten(changes.forgotten, changes.retired_hour)
+    register.restore_retired(changes.retired_hour)
     _restore_conditions(lane, changes)
     for case in changes.cases:
         book.cases[case.key] = case
