@@ -128,6 +128,8 @@ def _difference(field: str, internal: str | None, exchange: str | None) -> Field
 
 def _severity(claim: Claim, fields: list[FieldDifference], thresholds: Thresholds, instrument: str) -> Severity:
     """That of the worst field. A fee is an amount of its asset, a quantity one of its instrument."""
+    if not thresholds.absolute:
+        return severity_of(claim.kind, _size(fields), thresholds)
     asset_of = {"qty": instrument}
     for side in claim.sides:
         for seen in side:
