@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from random import Random
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -41,9 +42,15 @@ from stream_recon.domain.discrepancies import (
 )
 from stream_recon.domain.lifecycle import BY_COMMAND, LIFECYCLE, after, may
 from tests.lanes import NOW, SECOND, Book, fill, heartbeat
+from tests.simulation import START_US, Kafka, Worker, world
+from tests.test_core_against_oracle import published, read, turns
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
+
+    from stream_recon.domain.events import Origin
+    from tests.simulation import World
 
 DAY_US = 24 * HOUR_US
 LIMITS: dict[Severity, int] = {"critical": HOUR_US}
@@ -678,6 +685,46 @@ class Lives(RuleBasedStateMachine):
 
 TestLives = Lives.TestCase
 TestLives.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+def meddled(one: World, order: list[Origin], cuts: set[int], seed: int, *, restarts: bool) -> Kafka:
+    """A world read while people do at random what they can to everything that is known."""
+    rng = Random(seed)
+
+    def meddle(worker: Worker) -> Worker:
+        for name in sorted(worker.lane.register.newest):
+            if rng.random() < 0.6:
+                command = AlertCommand(
+                    action=rng.choice(get_args(Action)),
+                    alert_id=name,
+                    by=rng.choice(("ann", "bob")),
+                    comment=rng.choice((None, "x", "y")),
+                    until_us=rng.choice((None, START_US + rng.randint(0, 20) * SECOND)),
+                )
+                worker.lane.command(command, START_US + rng.randint(0, 20) * SECOND)
+        worker.write()
+        return Worker(worker.kafka) if restarts else worker
+
+    return read(one, order, cuts, meddle)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(0, 1000))
+def test_people_and_restarts_amid_the_records_leave_one_history(rng: random.Random, seed: int) -> None:
+    one = world(rng)
+    order = turns(rng, one)
+    cuts = set(rng.sample(range(len(order)), len(order) // 3))
+    kafka = meddled(one, order, cuts, seed, restarts=True)
+    assert published(kafka) == published(meddled(one, order, cuts, seed, restarts=False))
+    history: dict[str, dict[int, Alert]] = {}
+    for _, alert in kafka.alerts:
+        history.setdefault(alert.alert_id, {})[alert.version] = alert
+    for name, versions in history.items():
+        assert sorted(versions) == list(range(1, len(versions) + 1)), name
+        status: Status | None = None
+        for version in sorted(versions):
+            assert versions[version].status == after(status, versions[version].transition)
+            status = versions[version].status
 
 
 def test_what_people_may_do_follows_from_the_table() -> None:
