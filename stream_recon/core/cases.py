@@ -86,7 +86,7 @@ def agree(one: str, other: str) -> bool:
     return one == other or not differing_fields(one, other, EXACTLY)
 
 
-class Seen(Struct, gc=False):
+class Seen(Struct, array_like=True, gc=False):
     """One accepted record of one side."""
 
     content: str
@@ -97,10 +97,9 @@ class Seen(Struct, gc=False):
     """The watermark of its own feed just before it."""
     offset: int | None = None
     value: bytes | None = None
-    """As it was sent; in a case, which may stand for long, deflated."""
 
 
-class Case(Struct):
+class Case(Struct, array_like=True):
     """All that both sides said of one key; `sides[0]` is internal."""
 
     key: str

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.cases import AMOUNT_FIELDS, CONTENT_FIELDS, EXACTLY, differing_fields, fold
-from stream_recon.core.deflate import deflate, inflate
 from stream_recon.domain.amounts import difference, plain, relative_size, to_decimal
 from stream_recon.domain.discrepancies import Discrepancy, Evidence, FieldDifference, alert_id, severity_of, worst
 from stream_recon.domain.events import ORIGINS
@@ -83,17 +82,10 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
     )
 
 
-def put_away(seen: Seen) -> Seen:
-    """The record as a case keeps it."""
-    if seen.value is not None:
-        seen.value = deflate(seen.value)
-    return seen
-
-
 def _record(seen: Seen) -> dict[str, object]:
     """The record as it was sent; of one that was agreed and put away, the fields that are kept."""
     if seen.value is not None:
-        return dict(json.loads(inflate(seen.value), parse_float=str))
+        return dict(json.loads(seen.value, parse_float=str))
     return {"trade_id": seen.trade_id, **_contents(seen)}
 
 

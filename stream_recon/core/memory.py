@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from stream_recon.core.accounts import MINUTE_US
-from stream_recon.core.cases import Case, Seen
+from stream_recon.core.cases import Seen
 from stream_recon.core.conditions import Numbering, Unread
 from stream_recon.core.describe import split_key
 from stream_recon.core.names import names_of
 from stream_recon.core.newest import Packed
 from stream_recon.core.register import Forgotten
+from stream_recon.core.shelf import unpack_case
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import FeedCondition
 from stream_recon.domain.events import Origin, Stream
@@ -76,7 +77,8 @@ class Changes(Struct, array_like=True):
     gone: tuple[list[str], list[str]] = ([], [])
     dropped: list[str] = []
     waiting: list[Waiting] = []
-    cases: list[Case] = []
+    cases: list[bytes] = []
+    """Packed (core.shelf)."""
     discrepancies: list[Packed] = []
     feed_conditions: list[FeedCondition] = []
     forgotten: list[Forgotten] = []
@@ -98,7 +100,8 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.gone = book.gone
     changes.dropped = list(book.dropped)
     changes.waiting = [_waiting(o, key, book.waiting[o][key]) for o in (0, 1) for key in book.fresh[o]]
-    changes.cases = [book.cases[key] for key in book.touched]
+    book.cases.settle()
+    changes.cases = [book.cases.packed(key) for key in book.touched]
     changes.discrepancies = [each for each in kept if isinstance(each, Packed)]
     changes.feed_conditions = [each for each in kept if isinstance(each, FeedCondition)]
     changes.forgotten = register.forgotten
@@ -157,13 +160,13 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
             ),
         ),
         ("waiting", (_waiting(o, key, seen) for o in (0, 1) for key, seen in book.waiting[o].items())),
-        ("cases", iter(book.cases.values())),
         (
             "forgotten",
             (Forgotten(hour, name, remembered=True) for hour, names in retiring.items() for name in names),
         ),  # before what is known of them
         ("discrepancies", lane.register.newest.discrepancies()),
         ("feed_conditions", lane.register.newest.feed_conditions()),
+        ("cases", (book.cases.packed(key) for key in book.cases)),  # after what stands of them
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
     ]
@@ -190,13 +193,14 @@ def restore(lane: Lane, changes: Changes) -> None:
         register.newest.put(condition)
     register.restore_retired(changes.retired_hour)
     _restore_conditions(lane, changes)
-    for case in changes.cases:
+    for case in map(unpack_case, changes.cases):
         book.cases[case.key] = case
         book.names.update(dict.fromkeys(names_of(case), case.key))
         account = lane.directory.of_key(case.key)
         for seen in (*case.sides[0], *case.sides[1]):
             account.feeds.remember(seen.ts_us, case.key)
         book.schedule(account, case)
+    book.cases.settle()
     lane.tallies.clear()
     lane.tallies.update(changes.tallies)
     for origin, stream, time_us in changes.newest_us:

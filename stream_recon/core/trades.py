@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
-from stream_recon.core.describe import Place, discrepancy_of, put_away, split_key, trade_alert_id
+from stream_recon.core.describe import Place, discrepancy_of, split_key, trade_alert_id
 from stream_recon.core.names import name_of, names_of, possible_roots
+from stream_recon.core.shelf import Shelf
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Thresholds
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from stream_recon.core.cases import Claim
     from stream_recon.core.conditions import Conditions
     from stream_recon.core.watermarks import Clock
-    from stream_recon.domain.discrepancies import Kind, Severity
+    from stream_recon.domain.discrepancies import Discrepancy, Kind, Severity
     from stream_recon.domain.events import Fill
 
 COPIES_KEPT = 8
@@ -63,7 +64,7 @@ class TradeBook:
         """Where the fills of each origin come from."""
         self.waiting: tuple[dict[str, Seen], dict[str, Seen]] = ({}, {})
         self.matched: dict[str, str] = {}
-        self.cases: dict[str, Case] = {}
+        self.cases = Shelf(self.stands)
         self.names: dict[str, str] = {}
         """Case key by what refers to it: an amendment's own trade id, or the root that a rootless amendment awaits."""
         # What changed since the last drain.
@@ -171,7 +172,7 @@ class TradeBook:
 
     def _take_waiting(self, account: Account, o: int, key: str) -> None:
         """Make a case of a waiting record."""
-        seen = put_away(self.waiting[o][key])
+        seen = self.waiting[o][key]
         self._leave_waiting(account, o, key)
         self.cases[key] = Case(key, ([seen], []) if o == 0 else ([], [seen]))
         self.touched[key] = None
@@ -214,7 +215,7 @@ class TradeBook:
         ):
             self.counts["duplicate"] += 1
             return
-        side.append(put_away(seen))
+        side.append(seen)
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
         self._judge(account, case)
@@ -279,7 +280,7 @@ class TradeBook:
                 self._judge(account, self.cases[key])
 
     def _judge(self, account: Account, case: Case) -> None:
-        clocks = account.clocks
+        clocks, said = account.clocks, len(self.register.published)
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         account.parked.discard(case.key)
         standing = [claim for claim in judgement.standing if self._proven(account, case, claim)]
@@ -294,6 +295,8 @@ class TradeBook:
         for kind, origin in case.opened:
             if (kind, origin) not in named:
                 self._clear(account, case, kind, origin)
+        if len(self.register.published) > said:
+            self.touched[case.key] = None  # how its records count may have changed
         self._wait(account, case, judgement.ahead)
 
     def schedule(self, account: Account, case: Case) -> None:
@@ -396,6 +399,12 @@ class TradeBook:
             self.names.pop(name, None)
         self.touched.pop(key, None)
         self.dropped[key] = None
+
+    def handled(self, alert: Discrepancy) -> None:
+        """A person did something about a discrepancy: that may change how its records count."""
+        key = f"{alert.account}\x1f{alert.instrument}\x1f{alert.trade_id}\x1f{alert.side}"
+        if alert.identity == "trade" and self.cases.get(key) is not None:
+            self.touched[key] = None
 
     def stands(self, case: Case) -> bool:
         """Whether anything is open of a case."""
