@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from stream_recon.core.cases import Case, Seen, categories
-from stream_recon.core.shelf import Shelf, unpack_case
+from stream_recon.core.shelf import Shelf
 
 CONTENT = "1\x1f2\x1f\x1f\x1fnet\x1fbuy"
 
@@ -24,8 +24,13 @@ def test_a_case_that_was_put_back_comes_out_as_it_was_changed() -> None:
     shelf["k"].beyond_horizon = True
     changed = shelf["k"]
     shelf.settle()
-    assert shelf["k"] == changed == unpack_case(shelf.packed("k"))
+    assert shelf["k"] == changed
     assert shelf["k"] is not changed
+    other = Shelf(lambda _: False)
+    assert other.put(shelf.packed("k")) == changed == other["k"]
+    other.settle()
+    assert other.packed("k") == shelf.packed("k")
+    assert dict(other) == dict(shelf)
 
 
 def test_the_counts_are_those_of_all_cases_as_they_are_now() -> None:

@@ -18,7 +18,6 @@ from stream_recon.core.describe import split_key
 from stream_recon.core.names import names_of
 from stream_recon.core.newest import Packed
 from stream_recon.core.register import Forgotten
-from stream_recon.core.shelf import unpack_case
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import FeedCondition
 from stream_recon.domain.events import Origin, Stream
@@ -193,8 +192,7 @@ def restore(lane: Lane, changes: Changes) -> None:
         register.newest.put(condition)
     register.restore_retired(changes.retired_hour)
     _restore_conditions(lane, changes)
-    for case in map(unpack_case, changes.cases):
-        book.cases[case.key] = case
+    for case in map(book.cases.put, changes.cases):
         book.names.update(dict.fromkeys(names_of(case), case.key))
         account = lane.directory.of_key(case.key)
         for seen in (*case.sides[0], *case.sides[1]):

@@ -24,17 +24,19 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(Case).decode
 
 
-def unpack_case(text: bytes) -> Case:
-    """A case as it was packed; a new object each time."""
-    return _DECODE(inflate(text))
-
-
 class _Kept(Struct, gc=False):
     text: bytes
     kind: str
     """How its records count."""
     number: int
     superseded: int
+
+
+class _Taken(Struct):
+    case: Case
+    before: bytes = b""
+    """Its encoding when it was unpacked, and what that was deflated to."""
+    text: bytes = b""
 
 
 class Shelf(MutableMapping[str, Case]):
@@ -44,20 +46,18 @@ class Shelf(MutableMapping[str, Case]):
         self._stands = stands
         self._kept: dict[str, _Kept | None] = {}
         """None: it has never been packed."""
-        self._taken: dict[str, Case] = {}
+        self._taken: dict[str, _Taken] = {}
         self._counts: Counter[str] = Counter()
 
     def __getitem__(self, key: str) -> Case:
-        case = self._taken.get(key)
-        if case is None:
-            kept = self._kept[key]
-            assert kept is not None
-            case = self._taken[key] = unpack_case(kept.text)
-        return case
+        taken = self._taken.get(key)
+        if taken is None:
+            taken = self._taken[key] = _unpack(self.packed(key))
+        return taken.case
 
     def __setitem__(self, key: str, case: Case) -> None:
         self._kept.setdefault(key, None)
-        self._taken[key] = case
+        self._taken[key] = _Taken(case)
 
     def __delitem__(self, key: str) -> None:
         self._count(self._kept.pop(key), -1)
@@ -74,17 +74,32 @@ class Shelf(MutableMapping[str, Case]):
 
     def settle(self) -> None:
         """Put back what was taken out."""
-        for key, case in self._taken.items():
+        for key, taken in self._taken.items():
             self._count(self._kept[key], -1)
+            case, now = taken.case, _ENCODE(taken.case)
             counted = categories(case, standing=self._stands(case))
             superseded = counted.pop("superseded")
             [(kind, number)] = counted.items()
-            self._kept[key] = kept = _Kept(deflate(_ENCODE(case)), kind, number, superseded)
+            self._kept[key] = kept = _Kept(
+                taken.text if now == taken.before else deflate(now), kind, number, superseded
+            )
             self._count(kept, 1)
         self._taken.clear()
 
+    def put(self, text: bytes) -> Case:
+        """Keep a case that was packed elsewhere."""
+        taken = _unpack(text)
+        key = taken.case.key
+        self._kept.setdefault(key, None)
+        self._taken[key] = taken
+        return taken.case
+
     def packed(self, key: str) -> bytes:
-        """A case, settled, as it is kept."""
+        """A case as it was settled.
+
+        Raises:
+            KeyError: there is none.
+        """
         kept = self._kept[key]
         assert kept is not None
         return kept.text
@@ -99,3 +114,8 @@ class Shelf(MutableMapping[str, Case]):
         if kept is not None:
             self._counts[kept.kind] += by * kept.number
             self._counts["superseded"] += by * kept.superseded
+
+
+def _unpack(text: bytes) -> _Taken:
+    encoded = inflate(text)
+    return _Taken(_DECODE(encoded), encoded, text)
