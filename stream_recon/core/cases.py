@@ -86,7 +86,7 @@ def agree(one: str, other: str) -> bool:
     return one == other or not differing_fields(one, other, EXACTLY)
 
 
-class Seen(Struct, gc=False):
+class Seen(Struct, array_like=True, gc=False):
     """One accepted record of one side."""
 
     content: str
@@ -97,13 +97,12 @@ class Seen(Struct, gc=False):
     """The watermark of its own feed just before it."""
     offset: int | None = None
     value: bytes | None = None
-    """As it was sent; in a case, which may stand for long, deflated."""
     seq: int = 0
     """The place of its record among those of its account and origin."""
     realized_pnl: str | None = None
 
 
-class Case(Struct):
+class Case(Struct, array_like=True):
     """All that both sides said of one key; `sides[0]` is internal."""
 
     key: str

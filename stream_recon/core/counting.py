@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from stream_recon.core.deflate import inflate
 from stream_recon.core.describe import split_key
 from stream_recon.core.movements import Move
 
@@ -59,4 +58,4 @@ def _move(key: str, what: Seen, at: Seen, sign: int) -> Move:
 
 
 def _record(seen: Seen) -> dict[str, str]:
-    return dict(json.loads(inflate(seen.value), parse_float=str)) if seen.value is not None else {}
+    return dict(json.loads(seen.value, parse_float=str)) if seen.value is not None else {}

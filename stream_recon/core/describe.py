@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.cases import AMOUNT_FIELDS, CONTENT_FIELDS, EXACTLY, differing_fields, fold
-from stream_recon.core.deflate import deflate, inflate
 from stream_recon.domain.amounts import difference, plain, relative_size, to_decimal
 from stream_recon.domain.discrepancies import Discrepancy, Evidence, FieldDifference, alert_id, severity_of, worst
 from stream_recon.domain.events import ORIGINS
@@ -155,17 +154,10 @@ def _numeric_size(field: FieldDifference) -> Decimal:
     return Decimal(1) if field.field in {"status", "asset"} else _size_of(field)
 
 
-def put_away(seen: Seen) -> Seen:
-    """The record as a case keeps it."""
-    if seen.value is not None:
-        seen.value = deflate(seen.value)
-    return seen
-
-
 def _record(seen: Seen) -> dict[str, object]:
     """The record as it was sent; of one that was agreed and put away, the fields that are kept."""
     if seen.value is not None:
-        return dict(json.loads(inflate(seen.value), parse_float=str))
+        return dict(json.loads(seen.value, parse_float=str))
     return {"trade_id": seen.trade_id, **_contents(seen)}
 
 
@@ -200,6 +192,8 @@ def _difference(field: str, internal: str | None, exchange: str | None) -> Field
 
 def _severity(claim: Claim, fields: list[FieldDifference], thresholds: Thresholds, instrument: str) -> Severity:
     """That of the worst field. A fee is an amount of its asset, a quantity one of its instrument."""
+    if not thresholds.absolute:
+        return severity_of(claim.kind, _size(fields), thresholds)
     asset_of = {"qty": instrument}
     for side in claim.sides:
         for seen in side:

@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from stream_recon.core.accounts import Directory
 from stream_recon.core.books import Books
-from stream_recon.core.cases import categories
 from stream_recon.core.conditions import Conditions
 from stream_recon.core.memory import Changes, restore, snapshot, take_changes
 from stream_recon.core.register import Published, Register
@@ -23,6 +22,7 @@ from stream_recon.core.trades import Rules, TradeBook
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.core.windows import Windows
 from stream_recon.domain.decode import Rejected
+from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.events import ORIGINS, Event, Fill, Heartbeat, Origin, Stream, default_source
 
 if TYPE_CHECKING:
@@ -196,7 +196,10 @@ class Lane:
     def command(self, command: AlertCommand, time_us: int) -> Alert | Refused:
         """Do what a person asks about one alert; `time_us` is Kafka's time of the command."""
         self.register.trigger_us = time_us
-        return self.register.command(command)
+        answer = self.register.command(command)
+        if isinstance(answer, Discrepancy):
+            self.book.handled(answer)
+        return answer
 
     def trusted_heartbeats(self, at_end_us: dict[tuple[Origin, Stream], int]) -> list[tuple[Origin, Stream, Heartbeat]]:
         """The heartbeats that `silence: trust` allows: an idle feed follows the other one, never beyond it."""
@@ -244,6 +247,5 @@ class Lane:
         """Records by what became of them; consumed is the sum of all the others."""
         counts = Counter(self.tallies)
         counts["open"] += len(self.book.waiting[0]) + len(self.book.waiting[1])
-        for case in self.book.cases.values():
-            counts.update(categories(case, standing=self.book.stands(case)))
+        counts.update(self.book.cases.counts)
         return dict(counts)

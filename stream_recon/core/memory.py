@@ -13,16 +13,17 @@ from msgspec import Struct, field
 
 from stream_recon.core import keeping, window_memory
 from stream_recon.core.accounts import MINUTE_US
-from stream_recon.core.cases import Case, Seen
+from stream_recon.core.cases import Seen
 from stream_recon.core.conditions import Numbering, Unread
 from stream_recon.core.describe import split_key, trade_alert_id
 from stream_recon.core.keeping import BookState
 from stream_recon.core.names import names_of
 from stream_recon.core.newest import Packed
 from stream_recon.core.promises import Class
+from stream_recon.core.register import Forgotten
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.core.window_memory import WindowChanges
-from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.domain.discrepancies import FeedCondition
 from stream_recon.domain.events import Origin, Stream
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ class Changes(Struct, array_like=True):
     gone: tuple[list[str], list[str]] = ([], [])
     dropped: list[str] = []
     waiting: list[Waiting] = []
-    cases: list[Case] = []
+    cases: list[bytes] = []
+    """Packed (core.shelf)."""
     discrepancies: list[Packed] = []
     feed_conditions: list[FeedCondition] = []
-    forgotten: list[tuple[int, str]] = []
-    """(hour of event time at which to retire it, alert id)."""
+    forgotten: list[Forgotten] = []
     retired_hour: int = 0
     numberings: list[tuple[int, str, str, Numbering]] = []
     unread: list[tuple[int, Stream, str, Unread, bool]] = []
@@ -102,15 +103,16 @@ class Changes(Struct, array_like=True):
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
     """Gather what changed since the last call, and start anew."""
     book, conditions, register = lane.book, lane.conditions, lane.register
-    newest = {entry.alert.alert_id: entry.alert for entry in published}.values()
+    kept = [register.newest.kept(alert_id) for alert_id in {entry.alert.alert_id: None for entry in published}]
     changes = _common(lane)
     changes.matched = book.paired
     changes.gone = book.gone
     changes.dropped = list(book.dropped)
     changes.waiting = [_waiting(o, key, book.waiting[o][key]) for o in (0, 1) for key in book.fresh[o]]
-    changes.cases = [book.cases[key] for key in book.touched]
-    changes.discrepancies = [register.newest.packed(alert) for alert in newest if isinstance(alert, Discrepancy)]
-    changes.feed_conditions = [alert for alert in newest if isinstance(alert, FeedCondition)]
+    book.cases.settle()
+    changes.cases = [book.cases.packed(key) for key in book.touched]
+    changes.discrepancies = [each for each in kept if isinstance(each, Packed)]
+    changes.feed_conditions = [each for each in kept if isinstance(each, FeedCondition)]
     changes.forgotten = register.forgotten
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
     changes.windows = window_memory.take(lane.windows)
@@ -158,7 +160,7 @@ def _waiting(o: int, key: str, seen: Seen) -> Waiting:
 
 def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
     """The whole state; nothing may be left undrained."""
-    book = lane.book
+    book, retiring = lane.book, lane.register.retiring
     parts: list[tuple[str, Iterator[object]]] = [
         (
             "matched",
@@ -171,10 +173,13 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
             ),
         ),
         ("waiting", (_waiting(o, key, seen) for o in (0, 1) for key, seen in book.waiting[o].items())),
-        ("cases", iter(book.cases.values())),
+        (
+            "forgotten",
+            (Forgotten(hour, name, remembered=True) for hour, names in retiring.items() for name in names),
+        ),  # before what is known of them
         ("discrepancies", lane.register.newest.discrepancies()),
         ("feed_conditions", lane.register.newest.feed_conditions()),
-        ("forgotten", ((hour, name) for hour, names in lane.register.retiring.items() for name in names)),
+        ("cases", (book.cases.packed(key) for key in book.cases)),  # after what stands of them
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
     ]
@@ -206,15 +211,15 @@ def restore(lane: Lane, changes: Changes) -> None:
     _restore_removals(lane, changes)
     for waiting in changes.waiting:
         _restore_waiting(lane, waiting)
+    register.restore_forgotten(changes.forgotten)
     for packed in changes.discrepancies:
         register.newest.put(packed)
     for condition in changes.feed_conditions:
         register.newest.put(condition)
-    register.restore_forgotten(changes.forgotten, changes.retired_hour)
+    register.restore_retired(changes.retired_hour)
     _restore_conditions(lane, changes)
     window_memory.restore(lane.windows, changes.windows)
-    for case in changes.cases:
-        book.cases[case.key] = case
+    for case in map(book.cases.put, changes.cases):
         book.names.update(dict.fromkeys(names_of(case), case.key))
         account = lane.directory.of_key(case.key)
         for seen in (*case.sides[0], *case.sides[1]):
@@ -223,6 +228,7 @@ def restore(lane: Lane, changes: Changes) -> None:
         for kind, o in case.opened:
             if register.stands(trade_alert_id(case.key, kind, o)):
                 book.give_cause(account, case, kind, o)
+    book.cases.settle()
     keeping.restore(lane, changes.books)
     lane.tallies.clear()
     lane.tallies.update(changes.tallies)

@@ -85,10 +85,9 @@ class Newest(MutableMapping[str, Alert]):
         self._kept[kept.alert_id] = kept
         self._count(kept, 1)
 
-    def packed(self, alert: Discrepancy) -> Packed:
-        """A discrepancy as it is kept, or would be."""
-        kept = self._kept.get(alert.alert_id)
-        return kept if isinstance(kept, Packed) else pack(alert)
+    def kept(self, alert_id: str) -> Packed | FeedCondition | None:
+        """An alert as it is kept."""
+        return self._kept.get(alert_id)
 
     def discrepancies(self) -> Iterator[Packed]:
         """All of them, as they are kept."""

@@ -12,7 +12,7 @@ publishes only what that changes. What comes of each is in the table of `domain.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
@@ -47,6 +47,16 @@ class Published(Struct):
     trigger_us: int
 
 
+class Forgotten(NamedTuple):
+    """What those whose finding it was let go of."""
+
+    hour: int
+    """Of event time, at which to retire it."""
+    alert_id: str
+    remembered: bool
+    """Until then the register still knows it."""
+
+
 class Register:
     """Everything published by one partition number and not yet forgotten, by alert id."""
 
@@ -56,8 +66,8 @@ class Register:
         self.newest = Newest()
         self.published: list[Published] = []
         """Since the shell last took them."""
-        self.forgotten: list[tuple[int, str]] = []
-        """Since the shell last took them: (hour of event time at which to retire it, alert id)."""
+        self.forgotten: list[Forgotten] = []
+        """Since the shell last took them."""
         self.retiring: dict[int, list[str]] = {}
         """Forgotten by those whose finding it was, but not yet by those who read the newest states."""
         self.retired_hour = 0
@@ -143,15 +153,18 @@ class Register:
 
     def _retire_later(self, alert_id: str, now_us: int) -> None:
         hour = (now_us + CLOSED_KEPT_US) // HOUR_US
-        self.forgotten.append((hour, alert_id))
+        self.forgotten.append(Forgotten(hour, alert_id, alert_id in self.newest))
         self.retiring.setdefault(hour, []).append(alert_id)
 
-    def restore_forgotten(self, forgotten: list[tuple[int, str]], retired_hour: int) -> None:
-        """Fold what was forgotten once, and retired since."""
-        for hour, alert_id in forgotten:
-            if self.newest.status(alert_id) == "CLEARED":
-                del self.newest[alert_id]
+    def restore_forgotten(self, forgotten: list[Forgotten]) -> None:
+        """Fold what was forgotten once; whatever came of it since comes after."""
+        for hour, alert_id, remembered in forgotten:
+            if not remembered:
+                self.newest.pop(alert_id, None)
             self.retiring.setdefault(hour, []).append(alert_id)
+
+    def restore_retired(self, retired_hour: int) -> None:
+        """Fold what was retired once: it comes last, as `retire` does."""
         self.retired_hour = max(self.retired_hour, retired_hour)
         for hour in [hour for hour in self.retiring if hour <= self.retired_hour]:
             for alert_id in self.retiring.pop(hour):

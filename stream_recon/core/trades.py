@@ -20,9 +20,10 @@ from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
 from stream_recon.core.causes import Cause
 from stream_recon.core.counting import held, moves_of
-from stream_recon.core.describe import Place, discrepancy_of, put_away, split_key, trade_alert_id
+from stream_recon.core.describe import Place, discrepancy_of, split_key, trade_alert_id
 from stream_recon.core.movements import move_of
 from stream_recon.core.names import name_of, names_of, possible_roots
+from stream_recon.core.shelf import Shelf
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Thresholds
 from stream_recon.domain.instruments import Instruments
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from stream_recon.core.movements import Move
     from stream_recon.core.watermarks import Clock
     from stream_recon.core.windows import Windows
-    from stream_recon.domain.discrepancies import Kind, Severity
+    from stream_recon.domain.discrepancies import Discrepancy, Kind, Severity
     from stream_recon.domain.events import Fill
 
 PROFITS = "\x1e"
@@ -77,7 +78,7 @@ class TradeBook:
         """Where the fills of each origin come from."""
         self.waiting: tuple[dict[str, Seen], dict[str, Seen]] = ({}, {})
         self.matched: dict[str, str] = {}
-        self.cases: dict[str, Case] = {}
+        self.cases = Shelf(self.stands)
         self.names: dict[str, str] = {}
         """Case key by what refers to it: an amendment's own trade id, or the root that a rootless amendment awaits."""
         # What changed since the last drain.
@@ -200,7 +201,7 @@ class TradeBook:
 
     def _take_waiting(self, account: Account, o: int, key: str) -> None:
         """Make a case of a waiting record."""
-        seen = put_away(self.waiting[o][key])
+        seen = self.waiting[o][key]
         self._leave_waiting(account, o, key)
         self.cases[key] = Case(key, ([seen], []) if o == 0 else ([], [seen]))
         if self.windows is not None:
@@ -262,7 +263,7 @@ class TradeBook:
         seen.realized_pnl = fill.realized_pnl
         if account.book is not None:
             seen.seq = account.book.next_seq(o)
-        side.append(put_away(seen))
+        side.append(seen)
         self._recount(account, o, key, counted, moves_of(key, side))
         self.touched[key] = None
         account.feeds.remember(seen.ts_us, key)
@@ -330,7 +331,7 @@ class TradeBook:
                 self._judge(account, self.cases[key])
 
     def _judge(self, account: Account, case: Case) -> None:
-        clocks = account.clocks
+        clocks, said = account.clocks, len(self.register.published)
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         account.parked.discard(case.key)
         standing = [claim for claim in judgement.standing if self._proven(account, case, claim)]
@@ -345,6 +346,8 @@ class TradeBook:
         for kind, origin in case.opened:
             if (kind, origin) not in named:
                 self._clear(account, case, kind, origin)
+        if len(self.register.published) > said:
+            self.touched[case.key] = None  # how its records count may have changed
         self._wait(account, case, judgement.ahead)
 
     def schedule(self, account: Account, case: Case) -> None:
@@ -458,6 +461,12 @@ class TradeBook:
             self.names.pop(name, None)
         self.touched.pop(key, None)
         self.dropped[key] = None
+
+    def handled(self, alert: Discrepancy) -> None:
+        """A person did something about a discrepancy: that may change how its records count."""
+        key = f"{alert.account}\x1f{alert.instrument}\x1f{alert.trade_id}\x1f{alert.side}"
+        if alert.identity == "trade" and self.cases.get(key) is not None:
+            self.touched[key] = None
 
     def stands(self, case: Case) -> bool:
         """Whether anything is open of a case."""
