@@ -22,6 +22,7 @@ from stream_recon.core.lane import Batch, Lane
 from stream_recon.core.trades import Rules
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.events import ORIGINS, STREAM_OF, STREAMS, Heartbeat, Origin, Stream, default_source
+from stream_recon.domain.instruments import Instruments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -178,7 +179,9 @@ class Heard:
         self._streams: dict[tuple[Origin, str, str], set[Stream]] = {}
         """By origin, source and venue."""
         self._spoken: set[tuple[Origin, str, str, str | None, Stream]] = set()
-        self._grace_us = 0
+        self._wait_us = 0
+        self.patience_us = 0
+        """How long to wait for what nobody may have told."""
         self.newest_us = -1
 
     def add(self, line: Line) -> None:
@@ -196,17 +199,27 @@ class Heard:
         contracts = {origin: self._contracts.of(origin, event.venue, event.account_id) for origin in ORIGINS}
         streams = self._streams.setdefault((event.origin, source, event.venue), set())
         streams |= {line.stream, *_promised(contracts[event.origin])}
-        self._grace_us = max(self._grace_us, *(contract.grace_us for contract in contracts.values()))
+        # Snapshots near each other are compared one order_within after both could be judged.
+        self._wait_us = max(
+            self._wait_us,
+            max(each.grace_us for each in contracts.values())
+            + 2 * max(each.order_within_us for each in contracts.values()),
+        )
+        self.patience_us = max(self.patience_us, *(each.stale_after_us for each in contracts.values()))
 
     @property
     def through_us(self) -> int:
         """Up to when the files are complete, so that everything in them falls due."""
-        return self.newest_us + self._grace_us
+        return self.newest_us + self._wait_us
 
-    def closing(self) -> list[tuple[Stream, Heartbeat]]:
-        """The heartbeats that end the files: each source for each stream it spoke of or has promised."""
+    def closing(self, beyond_us: int = 0) -> list[tuple[Stream, Heartbeat]]:
+        """The heartbeats that end the files: each source for each stream it spoke of or has promised.
+
+        `beyond_us`: how much further they vouch than is needed to judge all that the files hold.
+        """
+        through_us = self.through_us + beyond_us
         return [
-            (stream, Heartbeat(origin=origin, source=source, venue=venue, through_us=self.through_us))
+            (stream, Heartbeat(origin=origin, source=source, venue=venue, through_us=through_us))
             for (origin, source, venue), streams in sorted(self._streams.items())
             for stream in sorted(streams)
         ]
@@ -242,10 +255,13 @@ class Outcome(NamedTuple):
     counts: dict[str, int]
 
 
-def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts) -> Outcome:
+def reconcile(
+    files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts, instruments: Instruments | None = None
+) -> Outcome:
     """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time."""
     # A file is read as a whole, in whatever order: nothing in it is too old to be known.
-    lane = Lane(None, contracts, Rules(horizon_us=ANY_TIME_US, window_us=0))
+    rules = Rules(horizon_us=ANY_TIME_US, window_us=0, instruments=instruments or Instruments())
+    lane = Lane(None, contracts, rules)
     heard = Heard(contracts)
     rejected: list[BadLine] = []
     newest: dict[str, Alert] = {}
@@ -267,7 +283,7 @@ def reconcile(files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: C
                 rejected.append(BadLine(readers[number].name, line.number, line.event.reason, line.event.detail))
         _step(lane, readers[number].name, pack)
         _take(lane, newest)
-    for stream, beat in heard.closing():
+    for stream, beat in heard.closing(heard.patience_us):
         lane.step(_beat(stream, beat, names))
     ended = {(origin, stream): ANY_TIME_US for origin in ORIGINS for stream in STREAMS}
     for _, stream, beat in lane.trusted_heartbeats(ended):

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stream_recon.cli.options import ContractsFile, Failure, Quiet, load, load_contracts, say
+from stream_recon.cli.options import (
+    ContractsFile,
+    Failure,
+    InstrumentsFile,
+    Quiet,
+    load_contracts,
+    load_instruments,
+    say,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,9 +53,7 @@ def reconcile(
     internal: Annotated[Path | None, typer.Option(help="What our own books say: canonical JSONL, or -.")] = None,
     exchange: Annotated[Path | None, typer.Option(help="What the venue says: canonical JSONL, or -.")] = None,
     contracts: ContractsFile = None,
-    instruments: Annotated[
-        Path | None, typer.Option(help="The kind of each instrument (spot, linear_perpetual, ...), by venue: JSON.")
-    ] = None,
+    instruments: InstrumentsFile = None,
     output: Annotated[TableFormat, typer.Option("--output", "-o", help="For people, or for programs.")] = (
         TableFormat.table
     ),
@@ -64,8 +70,7 @@ def reconcile(
 
     given = _given(file, internal, exchange)
     promises = load_contracts(contracts)
-    if instruments is not None and not isinstance(load(instruments), dict):
-        raise Failure(f"{instruments}: not an object of venues")
+    kinds = load_instruments(instruments)
     started = time.perf_counter()
     with ExitStack() as stack:
         files = []
@@ -77,7 +82,7 @@ def reconcile(
                     f"{path}: {error.strerror}; give a readable JSONL file, or - for standard input"
                 ) from error
             files.append((lines, "stdin" if path == _STDIN else path.name, origin))
-        outcome = compare(files, promises)
+        outcome = compare(files, promises, kinds)
     explained = _explaining(outcome, promises) if explain else None
     _answer(outcome, output, time.perf_counter() - started, explained, quiet=quiet)
 

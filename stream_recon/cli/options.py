@@ -17,10 +17,12 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
+    from pydantic import ValidationError
     from rich.console import Console
 
     from stream_recon.broker import Broker
     from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.instruments import Instruments
     from stream_recon.domain.topics import TopicPlan
 
 
@@ -87,6 +89,14 @@ ContractsFile = Annotated[
         help="What each origin promises to send: a TOML, YAML or JSON file. Default: all fills and orders.",
     ),
 ]  # fmt: skip
+InstrumentsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--instruments", envvar="STREAM_RECON_INSTRUMENTS",
+        help="The kind of each instrument (spot, linear_perpetual, future, inverse) and its assets, by venue: "
+        "a TOML, YAML or JSON file. Balances are derived from fills by it.",
+    ),
+]  # fmt: skip
 
 Result = TypeVar("Result")
 DEBUG = "STREAM_RECON_DEBUG"
@@ -150,10 +160,30 @@ def load_contracts(path: Path | None) -> Contracts:
     try:
         return Contracts.model_validate({"contracts": content} if isinstance(content, list) else content)
     except ValidationError as error:
-        places = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
-        )
-        raise Failure(f"{path}: {places}") from error
+        raise Failure(f"{path}: {_problems(error)}") from error
+
+
+def load_instruments(path: Path | None) -> Instruments:
+    """The instruments in a file: by venue, by name or pattern.
+
+    Raises:
+        Failure: the file cannot be read, or says something an instrument does not know.
+    """
+    from pydantic import ValidationError
+
+    from stream_recon.domain.instruments import Instruments
+
+    if path is None:
+        return Instruments()
+    try:
+        return Instruments.model_validate(load(path))
+    except ValidationError as error:
+        raise Failure(f"{path}: {_problems(error)}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    """What is wrong, and where."""
+    return "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
 
 
 def console(*, err: bool = False) -> Console:

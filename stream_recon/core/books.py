@@ -12,6 +12,7 @@ after a restart everything kept is judged again, and says nothing new.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import localcontext
 from functools import partial
 from heapq import heappop, heappush
@@ -39,11 +40,14 @@ if TYPE_CHECKING:
     from stream_recon.core.orders import OrderKey
     from stream_recon.core.promises import Class
     from stream_recon.core.states import Snapshot
+    from stream_recon.core.tell_drift import Span
     from stream_recon.core.trades import Rules
     from stream_recon.core.watermarks import Clock
     from stream_recon.domain.discrepancies import Discrepancy, SplitPart
     from stream_recon.domain.instruments import Instrument, Instruments
 
+LedgerSides = tuple[tuple[str, str] | None, tuple[str, str] | None]
+FillsOf = Callable[[str], tuple[Move | None, Move | None]]
 Agenda = Literal["ledger", "orders", "states"]
 AGENDAS: dict[Agenda, tuple[Class, ...]] = {
     "ledger": ("ledger",),
@@ -74,10 +78,11 @@ class AccountBook:
 
     def __init__(
         self, account: Account, promises: Promises, conditions: Conditions, instruments: Instruments,
-        touched: list[Account],
+        touched: list[Account], fills_of: FillsOf,
     ) -> None:  # fmt: skip
         self.account = account
         self._touched = touched
+        self._fills_of = fills_of
         self.promises = promises
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
@@ -108,7 +113,8 @@ class AccountBook:
         self.said: dict[Subject, dict[str, Said]] = {}
         """By subject, by alert id, what stands."""
         self.unknown: dict[Subject, list[Unknown]] = {}
-        self.causes: dict[str, Cause] = {}
+        self.causes: dict[str, tuple[int, str, LedgerSides]] = {}
+        """By alert id: time, key of the case or nothing, what each side says of a ledger entry."""
         self.touched = False
         """Something was put in since the last drain."""
         self.rewrite = False
@@ -296,21 +302,30 @@ class AccountBook:
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
-    def add_cause(self, cause: Cause) -> None:
-        """A discrepancy stands that others may follow from."""
-        if self.causes.get(cause.alert_id) != cause:
-            self.causes[cause.alert_id] = cause
-            self._affected(cause)
+    def add_cause(self, name: str, ts_us: int, key: str, entries: LedgerSides = (None, None)) -> None:
+        """A discrepancy of a trade or a ledger entry stands that others may follow from."""
+        if self.causes.get(name) != (ts_us, key, entries) or key:
+            self.causes[name] = (ts_us, key, entries)
+            self._affected(name)
 
     def drop_cause(self, name: str) -> None:
         """It no longer stands."""
-        cause = self.causes.pop(name, None)
-        if cause is not None:
-            self._affected(cause)
+        if name in self.causes:
+            self._affected(name)
+            del self.causes[name]
 
-    def _affected(self, cause: Cause) -> None:
+    def cause(self, name: str) -> Cause:
+        """What stands, with what each side counts for it."""
+        ts_us, key, entries = self.causes[name]
+        return Cause(name, ts_us, self._fills_of(key) if key else (None, None), entries)
+
+    def causes_in(self, from_us: int, to_us: int) -> list[Cause]:
+        """Those that were in that time."""
+        return [self.cause(name) for name, (ts_us, _, _) in self.causes.items() if from_us <= ts_us <= to_us]
+
+    def _affected(self, name: str) -> None:
         if self.said:
-            for subject in subjects_of(cause, self.instrument_of):
+            for subject in subjects_of(self.cause(name), self.instrument_of):
                 if subject in self.said:
                     self.judge_again(subject)
 
@@ -322,7 +337,10 @@ def _order(move: Move) -> tuple[int, int]:
 class Books:
     """The books of all accounts of one partition number, and what was published of them."""
 
-    def __init__(self, partition: int | None, directory: Directory, conditions: Conditions, rules: Rules) -> None:
+    def __init__(
+        self, partition: int | None, directory: Directory, conditions: Conditions, rules: Rules, fills_of: FillsOf
+    ) -> None:
+        self.fills_of = fills_of
         self.partition = partition
         self.directory = directory
         self.conditions = conditions
@@ -352,7 +370,20 @@ class Books:
         }
         self.directory.pairs |= {(clocks[0, stream], clocks[1, stream]): None for stream in STREAMS}
         promises = Promises(account.contracts, clocks, account.heard)
-        account.book = AccountBook(account, promises, self.conditions, self.rules.instruments, self.touched)
+        account.book = AccountBook(
+            account, promises, self.conditions, self.rules.instruments, self.touched, self.fills_of
+        )
+
+    def causes_of_drift(self, span: Span) -> list[str]:
+        """The discrepancies of trades in a window, which its drift may follow from."""
+        account = self.directory.by_name.get(span.account)
+        if account is None or account.book is None:
+            return []
+        return sorted(
+            cause.alert_id
+            for cause in account.book.causes_in(span.from_us, span.to_us - 1)
+            if any(move is not None and move.instrument == span.instrument for move in cause.fills)
+        )
 
     # -- what is heard ------------------------------------------------------------------------------------------------
 
@@ -535,13 +566,13 @@ class Books:
         now: dict[str, Said] = {}
         for finding in verdict.breaks:
             name = finding_id(account.name, finding)
-            parts, explained_by = split(finding, book.causes.values(), book.instrument_of)
+            parts, explained_by = split(finding, book.causes_in(*finding.span_us), book.instrument_of)
             content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *explained_by))
             now[name] = Said(finding.event_us, content)
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
-                book.add_cause(_ledger_cause(name, finding))
+                book.add_cause(name, finding.event_us, "", _ledger_sides(finding))
         summed_up_us = book.states.summed_up_us(subject)
         for name, said in before.items():
             if name in now:
@@ -673,16 +704,13 @@ def judge_parts(parts: PartsState, promises: Promises) -> Verdict:
     return Verdict([finding], [])
 
 
-def _ledger_cause(name: str, finding: Finding) -> Cause:
+def _ledger_sides(finding: Finding) -> LedgerSides:
     """What each side counts for a ledger entry."""
     said = {field.field: (field.internal, field.exchange) for field in finding.fields}
     asset = finding.names["asset"]
     assets = said.get("asset", (asset, asset))
-    deltas = said.get("delta")
-    if deltas is None:
-        return Cause(name, finding.event_us)
-    sides = [
-        (one, delta) if one is not None and delta is not None else None
-        for one, delta in zip(assets, deltas, strict=True)
-    ]
-    return Cause(name, finding.event_us, entries=(sides[0], sides[1]))
+    ours, theirs = said.get("delta", (None, None))
+    return (
+        (assets[0], ours) if assets[0] is not None and ours is not None else None,
+        (assets[1], theirs) if assets[1] is not None and theirs is not None else None,
+    )

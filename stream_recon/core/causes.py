@@ -24,22 +24,26 @@ if TYPE_CHECKING:
     InstrumentOf = Callable[[str], Instrument | None]
 
 
+Entry = tuple[str, str]
+"""(asset, delta)"""
+
+
 class Cause(NamedTuple):
     """An open discrepancy that others may follow from."""
 
     alert_id: str
     ts_us: int
-    fills: tuple[tuple[Move, ...], tuple[Move, ...]] = ((), ())
+    fills: tuple[Move | None, Move | None] = (None, None)
     """What counts on each side."""
-    entries: tuple[tuple[str, str] | None, tuple[str, str] | None] = (None, None)
-    """(asset, delta) on each side."""
+    entries: tuple[Entry | None, Entry | None] = (None, None)
+    """The same, of a ledger entry."""
 
 
 def subjects_of(cause: Cause, instrument_of: InstrumentOf) -> set[tuple[str, ...]]:
     """What a cause may have effects on: positions, balances and orders."""
     found: set[tuple[str, ...]] = {("balance", entry[0]) for entry in cause.entries if entry}
-    for moves in cause.fills:
-        for move in moves:
+    for move in cause.fills:
+        if move is not None:
             found.add(("position", *position_key(move.instrument, move.position_side)))
             found |= {("order", move.instrument, name) for name in (move.order_id, move.client_order_id) if name}
             what = instrument_of(move.instrument)
@@ -54,7 +58,8 @@ def _effect(cause: Cause, o: int, finding: Finding, instrument_of: InstrumentOf)
     entry = cause.entries[o]
     if finding.identity == "balance" and entry is not None and entry[0] == finding.names.get("asset"):
         moved += to_decimal(entry[1])
-    for move in cause.fills[o]:
+    move = cause.fills[o]
+    if move is not None:
         what = instrument_of(move.instrument)
         if finding.identity == "order":
             if move.instrument == finding.names.get("instrument") and finding.names.get("order_id") in {

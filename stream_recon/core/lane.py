@@ -66,11 +66,12 @@ class Lane:
         self.register = Register(rules.age_limit_us if rules is not None else None)
         self.conditions = Conditions(partition, self.directory, self.register)
         self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
-        self.books = Books(partition, self.directory, self.conditions, rules or Rules())
+        self.books = Books(partition, self.directory, self.conditions, rules or Rules(), self.book.fills_of)
         self.directory.opened = self.books.open
         self.windows = Windows(self.directory, self.register, rules or Rules())
         self.book.windows = self.windows
         self.windows.in_doubt = self.conditions.in_doubt
+        self.windows.causes = self.books.causes_of_drift
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
-from stream_recon.core.causes import Cause
 from stream_recon.core.counting import held, moves_of
 from stream_recon.core.describe import Place, discrepancy_of, split_key, trade_alert_id
 from stream_recon.core.movements import move_of
@@ -394,9 +393,12 @@ class TradeBook:
     def give_cause(account: Account, case: Case, kind: Kind, origin: int) -> None:
         """Let what stands explain what follows from it."""
         if account.book is not None:
-            ours, theirs = (held(case.key, side) for side in case.sides)
-            fills = (ours,) if ours is not None else (), (theirs,) if theirs is not None else ()
-            account.book.add_cause(Cause(trade_alert_id(case.key, kind, origin), case.newest_us, fills))
+            account.book.add_cause(trade_alert_id(case.key, kind, origin), case.newest_us, case.key)
+
+    def fills_of(self, key: str) -> tuple[Move | None, Move | None]:
+        """What counts on each side of a case."""
+        case = self.cases.get(key)
+        return (held(key, case.sides[0]), held(key, case.sides[1])) if case is not None else (None, None)
 
     def _clear(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
         late = any(

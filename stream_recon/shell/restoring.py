@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from stream_recon.core.lane import Lane
 from stream_recon.core.memory import Changes
+from stream_recon.core.trades import Rules
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import read_spans
 from stream_recon.shell.publishing import ID_HEADER, Held, output_id
@@ -88,7 +89,8 @@ class Restorer:
             self._reader.beginning_offsets([*sources, *logs]),
             self._reader.end_offsets(sources),
         )
-        folds = {log: Fold(partial(Lane, log.partition, self._settings.contracts)) for log in logs}
+        rules = Rules(instruments=self._settings.instruments)
+        folds = {log: Fold(partial(Lane, log.partition, self._settings.contracts, rules)) for log in logs}
         spans = {}
         for log in logs:
             pointers = [_pointer(committed.get(TopicPartition(topic, log.partition))) for topic in self._sources]

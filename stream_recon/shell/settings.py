@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stream_recon.domain.contracts import Contracts
+from stream_recon.domain.instruments import Instruments
 from stream_recon.domain.topics import TopicPlan
 
 
@@ -18,6 +19,7 @@ class WorkerSettings:
     group_id: str = "stream-recon"
     plan: TopicPlan = field(default_factory=TopicPlan)
     contracts: Contracts = field(default_factory=Contracts)
+    instruments: Instruments = field(default_factory=Instruments)
     host: Literal["faust", "plain"] = "faust"
     http_port: int | None = None
     """Of /metrics, /livez and /readyz on the loopback interface; 0 takes a free one, None is none."""
