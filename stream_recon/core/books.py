@@ -78,7 +78,7 @@ class AccountBook:
 
     def __init__(
         self, account: Account, promises: Promises, conditions: Conditions, instruments: Instruments,
-        touched: list[Account], fills_of: FillsOf,
+        touched: list[Account], fills_of: FillsOf, idle_kept: int,
     ) -> None:  # fmt: skip
         self.account = account
         self._touched = touched
@@ -97,6 +97,11 @@ class AccountBook:
         """Of records, by origin."""
         self.tape: tuple[list[Move], list[Move]] = ([], [])
         """Fills that have not been counted yet."""
+        self.counted = [0, 0]
+        """By origin, the place of the newest record whose fill is among its order's."""
+        self.is_idle = not promises.anything_but_fills()
+        """Nobody has promised or sent anything that fills could be held against."""
+        self._idle_kept = idle_kept
         self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
@@ -155,11 +160,16 @@ class AccountBook:
     def count(self, o: int, move: Move) -> int:
         """One more movement, to be counted when something is due; gives its place, a new one if it has none."""
         if not move.seq:
-            move.seq = self.next_seq(o)
+            self.seqs[o] = move.seq = self.seqs[o] + 1
         tape = self.tape[o]
         tape.append(move)
+        if self.is_idle:
+            if len(tape) > 2 * self._idle_kept:
+                self._shorten(tape)
+            return move.seq
         if not self.touched:
             self.touch()
+        self.changes.moves.append((o, move))
         due_us = move.ts_us + self.promises.wait_us
         if due_us < self.scheduled.get(FOLD, NEVER_US):
             self.scheduled[FOLD] = due_us
@@ -168,20 +178,59 @@ class AccountBook:
             self.fold()
         return move.seq
 
+    def _shorten(self, tape: list[Move]) -> None:
+        """Nobody sends what fills could be held against: only the newest are kept, should somebody begin to."""
+        tape.sort(key=_order)
+        gone = len(tape) - self._idle_kept
+        self.know_since(tape[gone - 1].ts_us + 1)
+        del tape[:gone]
+
+    def know_since(self, ts_us: int) -> None:
+        """What moved before that time is not known."""
+        self.orders.since_us = max(self.orders.since_us, ts_us)
+        self.states.since_us = max(self.states.since_us, ts_us)
+
+    def promises_changed(self) -> None:
+        """Something was heard for the first time."""
+        self.promises.changed()
+        if self.is_idle and self.promises.anything_but_fills():
+            self.is_idle = False
+            kept = [(o, move) for o in (0, 1) for move in self.tape[o]]
+            self.tape[0].clear()
+            self.tape[1].clear()
+            for o, move in kept:
+                self.count(o, move)
+
     def fold(self) -> None:
         """Count the fills on the tape."""
+        track_orders = any(self.promises.sends(o, "order") for o in (0, 1))
         for o in (0, 1):
-            tape = self.tape[o]
-            if not tape:
-                continue
-            moves, tape[:] = sorted(tape, key=_order), []
-            track_orders = any(self.promises.of(x, "order") != "absent" for x in (0, 1))
+            moves, self.tape[o][:] = sorted(self.tape[o], key=_order), []
             for move in moves:
                 self.states.move(o, move, self.moved)
-                if track_orders:
+                if track_orders and move.seq > self.counted[o]:
                     self.order_due(("order", *self.orders.move(o, move)))
-            self.changes.moves += [(o, move) for move in moves]
-            self.touch()
+            if moves:
+                self.counted[o] = self.seqs[o]
+                self.touch()
+
+    def restore_move(self, o: int, move: Move) -> None:
+        """A movement that was counted before a restart, or waited to be."""
+        self.is_idle = False
+        self.tape[o].append(move)
+        self.push("orders", move.ts_us + self.promises.wait_us, FOLD)
+
+    def recount(self, o: int, moves: list[Move]) -> None:
+        """What some records count for is not what it was: so many movements more, that may have places of before."""
+        if not self.is_idle:
+            self.fold()
+        before, self.counted[o] = self.counted[o], 0
+        for move in moves:
+            self.count(o, move)
+        if self.is_idle:
+            self.counted[o] = before
+        else:
+            self.fold()
 
     def moved(self, kind: str, key: Key, ts_us: int) -> None:
         """A position or balance moved: if what was judged may have seen that, it is judged anew."""
@@ -371,7 +420,13 @@ class Books:
         self.directory.pairs |= {(clocks[0, stream], clocks[1, stream]): None for stream in STREAMS}
         promises = Promises(account.contracts, clocks, account.heard)
         account.book = AccountBook(
-            account, promises, self.conditions, self.rules.instruments, self.touched, self.fills_of
+            account,
+            promises,
+            self.conditions,
+            self.rules.instruments,
+            self.touched,
+            self.fills_of,
+            self.rules.idle_fills_kept,
         )
 
     def causes_of_drift(self, span: Span) -> list[str]:
@@ -400,7 +455,7 @@ class Books:
     def _changed(self, venue: str) -> None:
         for (of_venue, _), account in self.directory.accounts.items():
             if of_venue == venue and account.book is not None:
-                account.book.promises.changed()
+                account.book.promises_changed()
                 self.reconsider(account)
                 self.settle(account)
 
@@ -462,6 +517,9 @@ class Books:
                 book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(alert.event_us, 0)
         for account in self.directory.accounts.values():
             if account.book is not None:
+                if account.book.is_idle:  # what was kept for it is not written down
+                    newest_us = max(clock.watermark_us for clock in account.clocks)
+                    account.book.know_since(newest_us + 2 * account.book.promises.within_us)
                 for subject in account.book.said:
                     account.book.judged_us.setdefault(subject, UNKNOWN_US)
             self.settle(account)
@@ -611,15 +669,6 @@ class Books:
         for (reason, o, stream), count in change.items():
             if count:
                 self.conditions.cannot_know(account, o, stream, reason, count)
-
-    def fold(self) -> None:
-        """Count all fills, so that what is written down is all there is."""
-        for account in self.touched:
-            if account.book is not None:
-                with localcontext(EXACT):
-                    account.book.fold()
-            if account.unsettled:
-                self.settle(account)
 
     def take_changes(self) -> list[BookState]:
         """What was put into books since this was last asked for."""

@@ -49,6 +49,7 @@ _CANNOT_KNOW: dict[Reason, str] = {
     "ANCHOR_MISSING": "are tied to fills that {source} has not sent",
     "AMBIGUOUS_OPENING": "begin so near to a fill that nobody can tell whether {source} had seen it",
     "INCOMPLETE_SNAPSHOT": "end a snapshot of {source} that counts more or fewer records than came",
+    "LATE_BEYOND_HORIZON": "are of a time of which it is no longer known what {source} sent",
     "NEVER_SENT": "differ, and nobody sends the movements that would explain it",
 }
 """What is said of positions, balances and orders that cannot be judged; other reasons have conditions of their own."""
@@ -184,7 +185,10 @@ class Conditions:
         """After a restart: clear what was said of conclusions that can be drawn now."""
         for known in list(self.register.newest.feed_conditions()):
             named = Named(known.reason, known.origin, known.source, known.stream)
-            if known.reason in _CANNOT_KNOW and known.reason != "NEVER_SENT" and named not in self.unknown:
+            is_ours = known.reason in _CANNOT_KNOW and known.reason != "NEVER_SENT"
+            if known.reason == "LATE_BEYOND_HORIZON":
+                is_ours = known.stream != "fills"
+            if is_ours and named not in self.unknown:
                 self._clear(named)
 
     # -- absence in doubt ---------------------------------------------------------------------------------------------

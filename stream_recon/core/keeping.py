@@ -84,9 +84,13 @@ class BookState(Struct, array_like=True):
 
     account: str
     seqs: tuple[int, int]
+    counted: tuple[int, int] = (0, 0)
+    """By origin, the place of the newest record whose fill is in `orders`."""
     whole: bool = False
     """In place of what it held."""
     trimmed_us: int = UNKNOWN_US
+    since_us: int = UNKNOWN_US
+    """What moved before that time is not known."""
     moves: list[tuple[int, Move]] = []
     axes: list[AxisState] = []
     doubts: list[tuple[int, str, list[int]]] = []
@@ -116,7 +120,7 @@ def take(account: Account) -> BookState | None:
         book.begin_changes()
         return whole(account)
     state = book.changes
-    state.seqs = (book.seqs[0], book.seqs[1])
+    state.seqs, state.counted = (book.seqs[0], book.seqs[1]), (book.counted[0], book.counted[1])
     state.orders = [(*key, book.orders.known[key]) for key in book.touched_orders if key in book.orders.known]
     state.gone_orders = [key for key in book.touched_orders if key not in book.orders.known]
     state.names, book.orders.fresh_names = book.orders.fresh_names, []
@@ -128,11 +132,16 @@ def whole(account: Account) -> BookState:
     """All that is kept in a book."""
     book = account.book
     assert book is not None
+    if not book.is_idle:
+        with localcontext(EXACT):
+            book.fold()
     states, entries = book.states, book.entries
     return BookState(
         account.name,
         (book.seqs[0], book.seqs[1]),
+        (book.counted[0], book.counted[1]),
         whole=True,
+        since_us=states.since_us,
         trimmed_us=account.trimmed_us,
         axes=[
             AxisState(kind, o, list(key), axis.base, axis.since_us, axis.marks, axis.deltas)
@@ -173,7 +182,7 @@ def snapshot(lane: Lane, limit: int) -> Iterator[list[BookState]]:
     part: list[BookState] = []
     size = 0
     for account in lane.directory.accounts.values():
-        if account.book is not None:
+        if account.book is not None and not account.book.is_idle:
             state = whole(account)
             part.append(state)
             size += 1 + len(state.snapshots) + len(state.orders) + sum(len(axis.marks) for axis in state.axes)
@@ -199,8 +208,10 @@ def restore(lane: Lane, states: Iterable[BookState]) -> None:
             _put_states(account.book, state)
             _put_entries(account.book, state)
             _put_orders(account.book, state)
+            account.book.counted[:] = state.counted
+            account.book.know_since(state.since_us)
             for o, move in state.moves:
-                account.book.states.move(o, move, account.book.moved)
+                account.book.restore_move(o, move)
             account.book.seqs[:] = state.seqs
             account.trimmed_us = max(account.trimmed_us, state.trimmed_us)
             lane.books.restored = True

@@ -226,7 +226,6 @@ class Lane:
     def drain(self) -> Drained:
         """Take out what has been concluded and changed since the last call."""
         self.books.settle_all()
-        self.books.fold()
         self.book.forget()
         self.books.forget()
         self.windows.forget()

@@ -71,6 +71,8 @@ class Orders:
         self.promises = promises
         self.doubted = doubted
         self.known: dict[OrderKey, Known] = {}
+        self.since_us = -1
+        """Fills before that time have not been counted."""
         self.names: dict[OrderKey, str] = {}
         """The venue's order id by (instrument, client id)."""
         self.fresh_names: list[tuple[str, str, str]] = []
@@ -191,7 +193,7 @@ class Orders:
             fields.append(FieldDifference("cum_qty", plain(filled), newest.cum_qty, plain(-lacks)))
             if (self.promises.of(source, "fill") if lacks > 0 else self.promises.of(o, "order")) == "partial":
                 reason = "PARTIAL"
-            elif lacks > 0 and not known.is_begun:
+            elif lacks > 0 and not (known.is_begun and known.first_us >= self.since_us):
                 reason = "LOOKBACK_TRUNCATED"
         whose = "its own fills" if source == o else f"the fills that {ORIGINS[source]} sent"
         self._conclude(

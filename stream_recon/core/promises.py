@@ -64,6 +64,11 @@ class Promises:
         """Whether it sends that class at all."""
         return self.of(o, kind) != "absent"
 
+    def anything_but_fills(self) -> bool:
+        """Whether anybody sends what fills could be held against."""
+        kinds: tuple[Class, ...] = ("order", "position", "balance", "ledger")
+        return any(self.sends(o, kind) for kind in kinds for o in (0, 1))
+
     def first_that_sends(self, kind: Class, order: Iterable[int]) -> int | None:
         """Whose records of a class count."""
         return next((o for o in order if self.sends(o, kind)), None)

@@ -131,6 +131,8 @@ class Track:
         """What the sights that are no longer kept came to."""
         self.unanchored: list[Snapshot] = []
         """Whose fill has not come though it should have."""
+        self.too_old: Snapshot | None = None
+        """The newest that is of a time of which it is no longer known what moved."""
         self.narrowed = 0
         """How often the drifts of a run changed: what was concluded from them may too."""
 
@@ -199,6 +201,8 @@ class States:
         self.promises = promises
         self.instrument_of = instrument_of
         self.doubted = doubted
+        self.since_us = -1
+        """What moved before that time is not known."""
         self.fills: dict[tuple[str, int], dict[Key, Axis]] = {(kind, o): {} for kind in KINDS for o in (0, 1)}
         self.entries: tuple[dict[Key, Axis], dict[Key, Axis]] = ({}, {})
         self.partly_told: tuple[dict[Key, Doubts], dict[Key, Doubts]] = ({}, {})
@@ -240,11 +244,11 @@ class States:
         self._add(self.entries[o], (entry.asset,), (entry.ts_us, seq), to_decimal(entry.delta))
         return True
 
-    @staticmethod
-    def _add(axes: dict[Key, Axis], key: Key, mark: Mark, delta: Decimal) -> None:
+    def _add(self, axes: dict[Key, Axis], key: Key, mark: Mark, delta: Decimal) -> None:
         axis = axes.get(key)
         if axis is None:
             axis = axes[key] = Axis()
+            axis.since_us = self.since_us
         axis.add(mark, delta)
 
     def snapshot(self, o: int, kind: str, key: Key, snapshot: Snapshot, snapshot_id: str | None) -> bool:
@@ -380,6 +384,7 @@ class States:
     def _ready(self, track: Track, until_us: int) -> list[tuple[Moment, Snapshot]]:
         """Take what is due out of what is pending, in order."""
         ready: list[tuple[Moment, Snapshot]] = []
+        since_us = self._known_since(track)
         rest, track.unanchored = [], []
         for snapshot in sorted(track.pending, key=lambda each: each.seq):
             ts_us, place = snapshot.ts_us, END
@@ -394,10 +399,21 @@ class States:
                 ts_us, place = mark[0], mark[1] + (anchor.when == "after")
             if ts_us > until_us:
                 rest.append(snapshot)
+            elif ts_us - self.promises.within_us < since_us:
+                track.too_old = snapshot
             else:
                 ready.append(((ts_us, place), snapshot))
         track.pending = rest
         return sorted(ready, key=lambda each: each[0])
+
+    def _known_since(self, track: Track) -> int:
+        """From which time on all that moves a key is known one by one (us)."""
+        fills, ledger = track.sources
+        axes = [
+            self.fills[track.kind, fills].get(track.key) if fills is not None else None,
+            self.entries[ledger].get(track.key) if ledger is not None else None,
+        ]
+        return max((axis.since_us for axis in axes if axis is not None), default=self.since_us)
 
     def _sight(self, track: Track, snapshot: Snapshot, ts_us: int, place: int) -> Sight:
         """The drifts that a snapshot may stand for."""
@@ -434,6 +450,9 @@ class States:
             verdict.unknown.append(
                 Unknown("ANCHOR_MISSING", source, "fills", track.compared, (*track.key, snapshot.anchor.trade_id))
             )
+        if track.too_old is not None:
+            key = (*track.key, str(track.too_old.ts_us))
+            verdict.unknown.append(Unknown("LATE_BEYOND_HORIZON", track.origin, "balances", track.compared, key))
         if track.base is None:
             self._doubt_opening(track, verdict)
         for before, after in pairwise(track.runs):

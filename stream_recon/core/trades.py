@@ -56,6 +56,8 @@ class Rules(NamedTuple):
     """How old a discrepancy may get, by severity, until it is overdue."""
     instruments: Instruments = Instruments()
     """What fills of each instrument move."""
+    idle_fills_kept: int = 1_000
+    """Of an account and origin, while nobody sends what they could be held against."""
     window_us: int = 5 * 60 * 1_000_000
     """How long the windows are in which net changes are compared; 0: they are not."""
 
@@ -240,10 +242,10 @@ class TradeBook:
         """What some records of a key count for is not what it was."""
         changes = [replace(move, sign=-move.sign) for move in before if move not in after]
         changes += [move for move in after if move not in before]
-        for move in changes:
-            if account.book is not None:
-                account.book.count(o, move)
-            if self.windows is not None:
+        if account.book is not None:
+            account.book.recount(o, changes)
+        if self.windows is not None:
+            for move in changes:
                 self.windows.add(account, o, key, move)
 
     def _add_to_case(self, account: Account, o: int, key: str, seen: Seen, fill: Fill) -> None:

@@ -38,7 +38,8 @@ class Reader:
     def __init__(self, logs: Logs, contracts: Contracts, instruments: Any, horizon_us: int = LONG_US) -> None:
         self.logs = logs
         self.contracts = contracts
-        self.rules = Rules(horizon_us=horizon_us, instruments=Instruments.model_validate(instruments))
+        self.rules = Rules(horizon_us=horizon_us, instruments=Instruments.model_validate(instruments),
+                           idle_fills_kept=LONG_US)  # fmt: skip
         self.lane = Lane(0, contracts, self.rules)
         self.next: dict[tuple[Origin, Stream], int] = dict.fromkeys(logs, 0)
         self.published: list[Alert] = []
