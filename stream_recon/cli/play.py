@@ -21,7 +21,7 @@ from stream_recon.domain.events import Heartbeat
 from stream_recon.domain.topics import TopicPlan
 from stream_recon.faults.changes import Timing
 from stream_recon.faults.plan import Plan, faults_of, plan
-from stream_recon.faults.score import Score, finding_of, score
+from stream_recon.faults.score import Score, is_expected_of, score
 from stream_recon.produce import Producer
 from stream_recon.shell.topics import create, delete
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from stream_recon.broker import Broker
     from stream_recon.consume import Received
     from stream_recon.faults.changes import Fault
-    from stream_recon.faults.plan import Injected, Step
+    from stream_recon.faults.injected import Injected
+    from stream_recon.faults.plan import Step
 
 LEAD_US = 1_000_000
 """From the moment the plan is made to its first event."""
@@ -107,6 +108,8 @@ class Report(NamedTuple):
             "injected": self.score.injected,
             "detected": self.score.detected,
             "missed": self.score.missed,
+            "caused": self.score.caused,
+            "unnamed": self.score.unnamed,
             "false": self.score.false,
             "latency_ms": percentiles(latencies_ms(self.alerts)),
             "seconds": round(self.seconds, 1),
@@ -135,8 +138,8 @@ def percentiles(values: list[float]) -> dict[str, float | None]:
 
 
 def explaining(injected: Injected, alerts: Iterable[Received]) -> list[Received]:
-    """The alerts that a fault must have caused."""
-    return [received for received in alerts if finding_of(received.alert) in injected.expects]
+    """The alerts that must be said of a fault."""
+    return [received for received in alerts if is_expected_of(injected, received.alert)]
 
 
 def by_fault(report: Report) -> dict[str, list[Received]]:
