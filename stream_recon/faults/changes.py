@@ -133,7 +133,7 @@ def _delay_beyond_grace(rng: random.Random, report: Event, timing: Timing) -> Ch
 def _amount_off(field: str) -> Callable[[random.Random, Event, Timing], Change]:
     def change(rng: random.Random, report: Event, _: Timing) -> Change:
         told = off(rng, report[field])
-        done = f"{_says(report)} {field} {told} instead of {report[field]}"
+        done = told_wrong(report["origin"], f"{field} {told} instead of {report[field]}")
         return Change([(0, {**report, field: told})], done, kinds=("fill_mismatch",))
 
     return change
@@ -141,7 +141,7 @@ def _amount_off(field: str) -> Callable[[random.Random, Event, Timing], Change]:
 
 def _wrong_side(_: random.Random, report: Event, __: Timing) -> Change:
     side = SIDES[report["side"]]
-    done = f"{_says(report)} a {side} where it was a {report['side']}"
+    done = told_wrong(report["origin"], f"a {side} where it was a {report['side']}")
     return Change([(0, {**report, "side": side})], done, missing_from=(report["origin"],))
 
 
@@ -171,8 +171,9 @@ def _amendment(report: Event, kind: str, timing: Timing) -> Event:
     }
 
 
-def _says(report: Event) -> str:
-    return "internal booked" if report["origin"] == "internal" else "exchange reported (but counts right)"
+def told_wrong(origin: Origin, what: str) -> str:
+    """Who told something else than what happened, and whether its own states follow that."""
+    return f"internal booked {what}" if origin == "internal" else f"exchange reported {what}, but counts right"
 
 
 def off(rng: random.Random, text: str) -> str:

@@ -27,7 +27,7 @@ from stream_recon.faults.books import (
     total,
     with_profits,
 )
-from stream_recon.faults.changes import CHANGES, FAULTS, Event, Fault, Timing, off
+from stream_recon.faults.changes import CHANGES, FAULTS, Event, Fault, Timing, off, told_wrong
 from stream_recon.faults.choice import choose_fills, choose_orders, choose_silences, party
 from stream_recon.faults.injected import (
     Effect,
@@ -228,7 +228,7 @@ class _Play:
             whose = self.rng.choice(sorted(self._those_with(self.cash, "unseen_deposit")))
             asset, delta = self.rng.choice(self.cash[whose]), some_amount(self.rng, 5_000, 2)
             self._enter(
-                ledger_entry(whose, f"unseen-deposit-{number}", ts_us, asset, delta, "deposit"), {"internal": None}
+                ledger_entry(whose, f"deposit-{len(way) + number}", ts_us, asset, delta, "deposit"), {"internal": None}
             )
 
     def _enter(self, entry: Event, instead: dict[Origin, str | None]) -> None:
@@ -251,8 +251,7 @@ class _Play:
             done = (
                 f"the exchange booked a deposit of {amount} that internal never heard of"
                 if delta is None
-                else f"{'internal booked' if origin == 'internal' else 'exchange reported (but counts right)'}"
-                f" a {entry['reason']} of {delta} instead of {amount}"
+                else told_wrong(origin, f"a {entry['reason']} of {delta} instead of {amount}")
             )
             self.injected.append(
                 Injected(
