@@ -290,7 +290,7 @@ class _Play:
         self.injected.append(
             Injected(
                 fault, origin, done, (key[0], key[2]), tuple(effect.finding for effect in effects), "OPEN",
-                tuple(effects), self._span(ts_us, ts_us),
+                tuple(effects), self._span(ts_us, ts_us + self.timing.snapshot_us),  # told by the next round time
             )
         )  # fmt: skip
 
