@@ -44,7 +44,8 @@ class Timing:
 
     speed_per_s: float = 200.0
     grace_us: int = 3_000_000
-    order_within_us: int = 500_000
+    order_within_us: int = 100_000
+    """Short: a snapshot among so many fills then stands for few states only."""
     heartbeat_us: int = 500_000
     snapshot_us: int = 1_000_000
     """From one snapshot of positions and balances to the next."""
