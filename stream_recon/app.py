@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from stream_recon.domain.instruments import Instruments
 from stream_recon.shell.topics import create
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from stream_recon.domain.contracts import Contracts
     from stream_recon.domain.topics import TopicPlan
 
+INSTRUMENTS = "STREAM_RECON_INSTRUMENTS"
+"""What names the file that says what instruments are, to a worker that derives balances from fills."""
 START_S = 30
 STOP_S = 10
 _LOG_SHOWN_BYTES = 4_000
@@ -41,6 +44,7 @@ class Deployment(NamedTuple):
     plan: TopicPlan
     contracts: Contracts
     group: str
+    instruments: Instruments = Instruments()
 
 
 class WorkerProcess:
@@ -51,6 +55,8 @@ class WorkerProcess:
         self.log = folder / "worker.log"
         contracts = folder / "contracts.json"
         contracts.write_text(deployment.contracts.model_dump_json(), "utf-8")
+        instruments = folder / "instruments.json"
+        instruments.write_text(deployment.instruments.model_dump_json(exclude_none=True), "utf-8")
         command = [
             sys.executable, "-m", "stream_recon.cli.main", "worker", "--bootstrap", deployment.bootstrap_servers,
             "--prefix", deployment.plan.prefix, "--partitions", str(deployment.plan.partitions),
@@ -64,7 +70,7 @@ class WorkerProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "TMPDIR": str(folder)},
+                env={**os.environ, "TMPDIR": str(folder), INSTRUMENTS: str(instruments)},
             )
 
     def check(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from stream_recon.data import hyperliquid_fills
 from stream_recon.domain.events import ORIGINS
-from stream_recon.faults.changes import FAULTS, Timing
+from stream_recon.faults.changes import CHANGES, Timing
 from stream_recon.faults.plan import Plan, faults_of, plan
 from tests.deployment import sleep, wake
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 TIMING = Timing(stale_after_us=600_000_000)
 # A silent feed is silent by the wall clock: the demo's matter, whose replay is live.
-MANY: dict[Fault, int] = {fault: 12 for fault in FAULTS if fault != "silent_feed"}
-RATE = 500
+MANY: dict[Fault, int] = dict.fromkeys(CHANGES, 12)
+RATE = 1_000
 """Lines a second, where something happens meanwhile: 16 s for all of them."""
 
 

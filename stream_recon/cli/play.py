@@ -14,14 +14,14 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from stream_recon.app import Deployment, WorkerError, running_worker
 from stream_recon.consume import read
-from stream_recon.data import hyperliquid_fills
+from stream_recon.data import hyperliquid_fills, hyperliquid_instruments
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.events import Heartbeat
 from stream_recon.domain.topics import TopicPlan
 from stream_recon.faults.changes import Timing
 from stream_recon.faults.plan import Plan, faults_of, plan
-from stream_recon.faults.score import Score, finding_of, score
+from stream_recon.faults.score import Score, causes_of, is_expected_of, score
 from stream_recon.produce import Producer
 from stream_recon.shell.topics import create, delete
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from stream_recon.broker import Broker
     from stream_recon.consume import Received
     from stream_recon.faults.changes import Fault
-    from stream_recon.faults.plan import Injected, Step
+    from stream_recon.faults.injected import Injected
+    from stream_recon.faults.plan import Step
 
 LEAD_US = 1_000_000
 """From the moment the plan is made to its first event."""
@@ -107,6 +108,8 @@ class Report(NamedTuple):
             "injected": self.score.injected,
             "detected": self.score.detected,
             "missed": self.score.missed,
+            "caused": self.score.caused,
+            "unnamed": self.score.unnamed,
             "false": self.score.false,
             "latency_ms": percentiles(latencies_ms(self.alerts)),
             "seconds": round(self.seconds, 1),
@@ -135,8 +138,19 @@ def percentiles(values: list[float]) -> dict[str, float | None]:
 
 
 def explaining(injected: Injected, alerts: Iterable[Received]) -> list[Received]:
-    """The alerts that a fault must have caused."""
-    return [received for received in alerts if finding_of(received.alert) in injected.expects]
+    """The alerts that must be said of a fault."""
+    return [received for received in alerts if is_expected_of(injected, received.alert)]
+
+
+def effects_of(injected: Injected, report: Report) -> list[Discrepancy]:
+    """The alerts, as they are in the end, that follow from a fault beside those that must be said of it."""
+    newest = {received.alert.alert_id: received.alert for received in report.alerts}
+    causes = causes_of(report.plan.injected, newest.values())
+    return [
+        alert
+        for alert_id, alert in newest.items()
+        if causes.get(alert_id) is injected and isinstance(alert, Discrepancy)
+    ]
 
 
 def by_fault(report: Report) -> dict[str, list[Received]]:
@@ -155,7 +169,9 @@ async def perform(play: Play, broker: Broker, screen: Screen, *, keep: bool) -> 
     """
     started = time.monotonic()
     topics = TopicPlan(prefix=f"demo-{os.getpid()}-{int(time.time())}.")
-    deployment = Deployment(broker.bootstrap_servers, topics, play.timing.contracts(), f"{topics.prefix}worker")
+    deployment = Deployment(
+        broker.bootstrap_servers, topics, play.timing.contracts(), f"{topics.prefix}worker", hyperliquid_instruments()
+    )
     screen.say("Making the topics.")
     await create(broker.bootstrap_servers, topics)
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from stream_recon.cli.options import console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from stream_recon.cli.play import Play, Report
@@ -99,8 +102,9 @@ def opening_words(play: Play) -> str:
     """What is about to be seen."""
     faults = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in play.faults.items()) or "none"
     return (
-        f"{len(play.fills):,} real fills, told once by our own books (internal) and once by the exchange,"
-        f" {play.timing.speed_per_s:g} a second.\nFaults put into them (seed {play.seed}): {faults}.\n"
+        f"{len(play.fills):,} real fills, {play.timing.speed_per_s:g} a second, with their orders, positions, balances"
+        " and ledgers: told once by our own books (internal), once by the exchange.\n"
+        f"Faults put into them (seed {play.seed}): {faults}.\n"
         f"What one side has and the other has not is an alert {play.timing.grace_us / 1e6:g} s after the fill.\n"
     )
 
@@ -112,22 +116,31 @@ def _scorecard(report: Report, out: Console) -> None:
 
     score = report.score
     table = Table(title="Injected against detected", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("fault", "injected", "detected", "missed", "latency p50", "p99"):
+    for column in ("fault", "injected", "detected", "missed", "effects", "latency p50", "p99"):
         table.add_column(column, justify="left" if column == "fault" else "right")
     groups = by_fault(report)
     for fault, count in score.injected.items():
         missed = score.missed[fault]
         shown = f"[bold red]{missed}[/]" if missed else "0"
-        table.add_row(fault.replace("_", " "), str(count), str(score.detected[fault]), shown, *_waits(groups[fault]))
-    totals = (str(sum(counts.values())) for counts in (score.injected, score.detected, score.missed))
+        counts = (str(count), str(score.detected[fault]), shown, str(score.caused[fault]))
+        table.add_row(fault.replace("_", " "), *counts, *_waits(groups[fault]))
+    totals = (str(sum(counts.values())) for counts in (score.injected, score.detected, score.missed, score.caused))
     table.add_row("all", *totals, *_waits(report.alerts), style="bold")
     out.print()
     out.print(table)
-    false = ", ".join(f"{count} {kind}" for kind, count in score.false.items())
+    if any(score.caused.values()):
+        out.print(f"Effects: what shows in orders, positions, balances and net changes because of a fault"
+                  f" ({_counted(score.unnamed) or 'none'} without naming what it follows from).")  # fmt: skip
+    false = _counted(score.false)
     out.print(f"False alerts: {false or 'none'}.", style="bold red" if false else "bold green")
     out.print(
         f"{report.events:,} events in {report.seconds:.0f} s. Latency: from the record that made it due to its alert."
     )
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    """So many of each kind."""
+    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.items())
 
 
 def _waits(alerts: list[Received]) -> list[str]:
@@ -138,10 +151,10 @@ def _waits(alerts: list[Received]) -> list[str]:
 
 
 def _examples(report: Report, out: Console) -> None:
-    """For each fault, what was done to one fill and what was said of it."""
+    """For each fault, what was done to one record, what was said of it, and what of its effects."""
     from rich.text import Text
 
-    from stream_recon.cli.play import explaining
+    from stream_recon.cli.play import effects_of, explaining
     from stream_recon.cli.render import show
 
     out.print("\nOne of each", style="bold")
@@ -162,6 +175,9 @@ def _examples(report: Report, out: Console) -> None:
             show(out, received.alert, received.time_us, indent=2)
         if not said:
             out.print("  nothing was said, as it should be" if not injected.expects else "  nothing was said")
+        follows = effects_of(injected, report)
+        if follows:
+            out.print(f"  from it follow: {_counted(Counter(alert.kind for alert in follows))}")
 
 
 def _first_of_each(said: list[Received]) -> list[Received]:

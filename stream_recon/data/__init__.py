@@ -3,6 +3,8 @@
 `hyperliquid_fills.jsonl.gz`: 3,393 fills of three public accounts on Hyperliquid, in the order of their execution, as
 canonical `fill` events of origin `internal`. Times have minute resolution and trade ids are row numbers, because the
 recording was published that way.
+
+`instruments.json`: what their instruments are, which says what a fill of each moves.
 """
 
 from __future__ import annotations
@@ -12,8 +14,15 @@ import json
 from importlib.resources import files
 from typing import Any
 
+from stream_recon.domain.instruments import Instruments
+
 
 def hyperliquid_fills() -> list[dict[str, Any]]:
     """The recorded fills, oldest first, as decoded JSON objects (amounts are decimal text)."""
     packed = files(__name__).joinpath("hyperliquid_fills.jsonl.gz").read_bytes()
     return [json.loads(line) for line in gzip.decompress(packed).splitlines()]
+
+
+def hyperliquid_instruments() -> Instruments:
+    """The kinds of their instruments: perpetuals, and the spot pair @107."""
+    return Instruments.model_validate_json(files(__name__).joinpath("instruments.json").read_bytes())

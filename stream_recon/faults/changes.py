@@ -1,6 +1,11 @@
 """The faults: what each makes of one origin's report of one fill, and what must be said of it.
 
-`CHANGES` is the whole list; a silent feed is no change of a fill, and lies in the plan.
+`CHANGES` holds those that befall a fill; what befalls orders, positions, balances and ledgers, and who falls silent, is
+the plan's matter.
+
+What an origin tells is one thing, what its own orders, positions and balances follow from is another. Ours follow from
+what we told: a fill that was lost is lost in them too. The exchange counts what happened, whatever it told. Where a
+fault departs from that, `Change.books` says so.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 Fault = Literal[
     "drop_internal", "drop_exchange", "duplicate", "conflicting_duplicate", "delay_inside_grace", "delay_beyond_grace",
     "price", "fee", "quantity", "wrong_side", "correction_one_side", "bust_one_side", "silent_feed",
+    "order_update_lost", "position_gap", "unseen_deposit", "balance_off", "ledger_amount",
 ]  # fmt: skip
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
@@ -38,8 +44,11 @@ class Timing:
 
     speed_per_s: float = 200.0
     grace_us: int = 3_000_000
-    order_within_us: int = 500_000
+    order_within_us: int = 100_000
+    """Short: a snapshot among so many fills then stands for few states only."""
     heartbeat_us: int = 500_000
+    snapshot_us: int = 1_000_000
+    """From one snapshot of positions and balances to the next."""
     stale_after_us: int = 4_000_000
     silence_us: int = 7_000_000
     """How long a silent feed says nothing."""
@@ -51,6 +60,11 @@ class Timing:
                 FeedContract(
                     origin=origin,
                     fills="complete",
+                    orders="complete",
+                    positions="complete",
+                    balances="complete",
+                    ledger="complete",
+                    ledger_covers="non_trade",
                     order_within_us=self.order_within_us,
                     grace_us=self.grace_us,
                     stale_after_us=self.stale_after_us,
@@ -83,10 +97,13 @@ class Change(NamedTuple):
     """What else must be found."""
     final: Final | None = "OPEN"
     """The status it must end in; None where nothing may be said."""
+    books: list[Event] | None = None
+    """What the origin's own states follow from; None: ours from what we told, the exchange's from what happened."""
 
 
 def _drop(_: random.Random, report: Event, __: Timing) -> Change:
-    return Change([], f"{report['origin']} never reported it", missing_from=(report["origin"],))
+    done = "internal never had it" if report["origin"] == "internal" else "exchange never reported it, but counts it"
+    return Change([], done, missing_from=(report["origin"],))
 
 
 def _duplicate(rng: random.Random, report: Event, timing: Timing) -> Change:
@@ -96,7 +113,7 @@ def _duplicate(rng: random.Random, report: Event, timing: Timing) -> Change:
 
 
 def _conflicting_duplicate(rng: random.Random, report: Event, timing: Timing) -> Change:
-    price = _off(rng, report["price"])
+    price = off(rng, report["price"])
     copy = {**report, "event_id": f"{report['event_id']}:copy", "price": price}
     done = f"{report['origin']} reported it twice, at {report['price']} and at {price}"
     return Change([(0, report), (rng.randint(1, timing.grace_us // 2), copy)], done, kinds=("duplicate_conflict",))
@@ -104,19 +121,20 @@ def _conflicting_duplicate(rng: random.Random, report: Event, timing: Timing) ->
 
 def _delay_inside_grace(rng: random.Random, report: Event, timing: Timing) -> Change:
     delay_us = rng.randint(timing.grace_us // 4, timing.grace_us * 3 // 4)
-    return Change([(delay_us, report)], f"{report['origin']} reported it {delay_us / 1e6:.1f} s late", final=None)
+    done = f"{report['origin']} reported it {delay_us / 1e6:.1f} s late"
+    return Change([(delay_us, report)], done, final=None, books=[report])
 
 
 def _delay_beyond_grace(rng: random.Random, report: Event, timing: Timing) -> Change:
     delay_us = timing.missed_us + rng.randint(0, timing.grace_us)
-    done = f"{report['origin']} reported it {delay_us / 1e6:.1f} s late"
-    return Change([(delay_us, report)], done, missing_from=(report["origin"],), final="CLEARED")
+    done = f"{report['origin']} reported it {delay_us / 1e6:.1f} s late, though it counted it in time"
+    return Change([(delay_us, report)], done, missing_from=(report["origin"],), final="CLEARED", books=[report])
 
 
 def _amount_off(field: str) -> Callable[[random.Random, Event, Timing], Change]:
     def change(rng: random.Random, report: Event, _: Timing) -> Change:
-        told = _off(rng, report[field])
-        done = f"{report['origin']} reported {field} {told} instead of {report[field]}"
+        told = off(rng, report[field])
+        done = told_wrong(report["origin"], f"{field} {told} instead of {report[field]}")
         return Change([(0, {**report, field: told})], done, kinds=("fill_mismatch",))
 
     return change
@@ -124,21 +142,23 @@ def _amount_off(field: str) -> Callable[[random.Random, Event, Timing], Change]:
 
 def _wrong_side(_: random.Random, report: Event, __: Timing) -> Change:
     side = SIDES[report["side"]]
-    done = f"{report['origin']} reported a {side} where it was a {report['side']}"
+    done = told_wrong(report["origin"], f"a {side} where it was a {report['side']}")
     return Change([(0, {**report, "side": side})], done, missing_from=(report["origin"],))
 
 
 def _correction_one_side(rng: random.Random, report: Event, timing: Timing) -> Change:
-    price = _off(rng, report["price"])
+    price = off(rng, report["price"])
     correction = _amendment(report, "correction", timing) | {"price": price}
-    done = f"only {report['origin']} corrected the price from {report['price']} to {price}"
-    return Change([(0, report), (timing.order_within_us, correction)], done, kinds=("fill_mismatch",))
+    done = f"only {report['origin']} learnt that its price was corrected from {report['price']} to {price}"
+    reports = [(0, report), (timing.order_within_us, correction)]
+    return Change(reports, done, kinds=("fill_mismatch",), books=[report, correction])
 
 
 def _bust_one_side(_: random.Random, report: Event, timing: Timing) -> Change:
     bust = _amendment(report, "bust", timing)
     done = f"only {report['origin']} learnt that it was busted"
-    return Change([(0, report), (timing.order_within_us, bust)], done, missing_from=(report["origin"],))
+    reports = [(0, report), (timing.order_within_us, bust)]
+    return Change(reports, done, missing_from=(report["origin"],), books=[report, bust])
 
 
 def _amendment(report: Event, kind: str, timing: Timing) -> Event:
@@ -152,7 +172,12 @@ def _amendment(report: Event, kind: str, timing: Timing) -> Event:
     }
 
 
-def _off(rng: random.Random, text: str) -> str:
+def told_wrong(origin: Origin, what: str) -> str:
+    """Who told something else than what happened, and whether its own states follow that."""
+    return f"internal booked {what}" if origin == "internal" else f"exchange reported {what}, but counts right"
+
+
+def off(rng: random.Random, text: str) -> str:
     """Another amount of the same sign, near by; of nothing, a cent."""
     true = Decimal(text)
     return format(true * Decimal(rng.choice(SIZES)) if true else Decimal("0.01"), "f")
