@@ -624,7 +624,7 @@ class Books:
         now: dict[str, Said] = {}
         for finding in verdict.breaks:
             name = finding_id(account.name, finding)
-            parts, explained_by = split(finding, book.causes_in(*finding.span_us), book.instrument_of)
+            parts, explained_by = split(finding, book.causes_in(*_causes_span(finding)), book.instrument_of)
             content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *explained_by))
             now[name] = Said(finding.event_us, content)
             if before.get(name) != now[name]:
@@ -751,6 +751,12 @@ def judge_parts(parts: PartsState, promises: Promises) -> Verdict:
         residual=-gap,
     )
     return Verdict([finding], [])
+
+
+def _causes_span(finding: Finding) -> tuple[int, int]:
+    """When what a finding follows from may have been."""
+    first_us, last_us = finding.span_us
+    return (first_us if finding.wide_us is None else min(first_us, finding.wide_us), last_us)
 
 
 def _ledger_sides(finding: Finding) -> LedgerSides:

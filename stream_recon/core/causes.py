@@ -85,24 +85,34 @@ def _position(finding: Finding) -> Key:
 
 
 def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf) -> tuple[list[SplitPart], list[str]]:
-    """The parts of a finding's residual, none of them zero, and the ids of all that it follows from."""
+    """The parts of a finding's residual, none of them zero, and the ids of all that it follows from.
+
+    What lies in the finding's span counts. Where that does not account for all, and single snapshots may have seen
+    several states, the newest of the earlier causes that accounts for exactly the rest counts too.
+    """
     if finding.residual is None:
         return [], []
     first_us, last_us = finding.span_us
     known, fees, ids, fee_ids = ZERO, ZERO, [], []
+    earlier: list[tuple[int, str, Decimal, Decimal]] = []
     for cause in causes:
-        if not first_us <= cause.ts_us <= last_us:
+        if cause.ts_us > last_us:
             continue
         ours, theirs = (_effect(cause, o, finding, instrument_of) for o in (0, 1))
         moved = finding.signs[0] * ours[0] + finding.signs[1] * theirs[0]
         fee = finding.signs[0] * ours[1] + finding.signs[1] * theirs[1]
-        if moved:
-            known += moved
-            ids.append(cause.alert_id)
-        if fee:
-            fees += fee
-            fee_ids.append(cause.alert_id)
+        if cause.ts_us < first_us:
+            earlier.append((cause.ts_us, cause.alert_id, moved, fee))
+            continue
+        known, fees = known + moved, fees + fee
+        ids += [cause.alert_id] if moved else []
+        fee_ids += [cause.alert_id] if fee else []
     rest = finding.residual - known - fees
+    for _, alert_id, moved, fee in sorted(earlier, reverse=True):
+        if rest and moved + fee == rest:
+            known, fees, rest = known + moved, fees + fee, ZERO
+            ids += [alert_id] if moved else []
+            fee_ids += [alert_id] if fee else []
     small = abs(rest) <= finding.tolerance
     parts = [
         SplitPart("known_causes", plain(known), sorted(ids)),

@@ -9,7 +9,7 @@ from stream_recon.core.describe import split_key
 from stream_recon.core.movements import Move
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from stream_recon.core.cases import Seen
 
@@ -35,15 +35,17 @@ def moves_of(key: str, side: Sequence[Seen]) -> list[Move]:
     return found
 
 
-def held(key: str, side: Sequence[Seen]) -> Move | None:
-    """What one side's records come to."""
+def held(key: str, side: Sequence[Seen], others: Iterable[Seen] = ()) -> Move | None:
+    """What one side's records come to; what was put away of it (its order) is what the others say."""
     holds: Seen | None = None
     known = False
     for seen in sorted(side, key=lambda each: each.ts_us):
         if seen.exec != "trade" or not known:
             holds = None if seen.exec == "bust" else seen
             known = True
-    return _move(key, holds, holds, 1) if holds is not None else None
+    if holds is None:
+        return None
+    return _move(key, holds, next((seen for seen in (holds, *side, *others) if seen.value is not None), holds), 1)
 
 
 def _move(key: str, what: Seen, at: Seen, sign: int) -> Move:

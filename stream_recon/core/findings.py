@@ -44,6 +44,8 @@ class Finding(NamedTuple):
     tolerance: Decimal = Decimal(0)
     span_us: tuple[int, int] = (0, 0)
     """Movements of that time may be what it follows from."""
+    wide_us: int | None = None
+    """Since when what it follows from may lie, if it is not within the span."""
     signs: tuple[int, int] = (-1, 1)
     """How a movement that only internal, only exchange has would change the residual, if it is that that is wrong."""
 

@@ -162,9 +162,7 @@ class Run:
             low, high = max(low, drift - sight.tolerance), min(high, drift + sight.tolerance)
             both = [(low, high)] if low <= high else []
         else:
-            both = [
-                (max(a, c), min(b, d)) for (a, b) in drifts for (c, d) in ranges_of(sight) if max(a, c) <= min(b, d)
-            ]
+            both = _common(drifts, ranges_of(sight))
         if not both:
             return False
         self.last = sight
@@ -174,11 +172,14 @@ class Run:
 
     def of(self, sight: Sight) -> set[Decimal]:
         """The drifts of one of its sights that all the others bear out."""
-        return {
-            drift
-            for drift in sight.drifts
-            if any(low - sight.tolerance <= drift <= high + sight.tolerance for low, high in self.drifts)
-        }
+        wide = sight.tolerance
+        lows = [low for low, _ in self.drifts]
+        found = set()
+        for drift in sight.drifts:
+            at = bisect_right(lows, drift + wide) - 1
+            if at >= 0 and drift <= self.drifts[at][1] + wide:
+                found.add(drift)
+        return found
 
     def shown(self, sight: Sight) -> set[Decimal]:
         """Its likely drift where the others bear it out, else all that they do."""
@@ -191,8 +192,30 @@ class Run:
 
 
 def ranges_of(sight: Sight) -> Ranges:
-    """The drifts of a sight, each within its rounding."""
-    return [(drift - sight.tolerance, drift + sight.tolerance) for drift in sorted(sight.drifts)]
+    """The drifts of a sight, each within its rounding; in order, those that touch as one."""
+    found: Ranges = []
+    for drift in sorted(sight.drifts):
+        low, high = drift - sight.tolerance, drift + sight.tolerance
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], high)
+        else:
+            found.append((low, high))
+    return found
+
+
+def _common(one: Ranges, two: Ranges) -> Ranges:
+    """What lies in both, of ranges that are in order and do not touch."""
+    found: Ranges = []
+    a = b = 0
+    while a < len(one) and b < len(two):
+        low, high = max(one[a][0], two[b][0]), min(one[a][1], two[b][1])
+        if low <= high:
+            found.append((low, high))
+        if one[a][1] <= two[b][1]:
+            a += 1
+        else:
+            b += 1
+    return found
 
 
 def fold(runs: list[Run], sight: Sight) -> bool:

@@ -60,6 +60,8 @@ AMOUNT = {"position": "qty", "balance": "total"}
 MISMATCH: dict[str, Kind] = {"position": "position_mismatch", "balance": "balance_mismatch"}
 OF_TRADES = frozenset({"trade", "fee", "realized_pnl"})
 """Reasons of ledger entries that tell what trades moved; they move nothing in a ledger of non-trades."""
+PAIRS_LIMIT = 20_000
+"""Of so many possible states of two snapshots, taken together, nothing is concluded."""
 SIGHTS_KEPT = 1_000
 """Snapshots of one key and comparison that can be judged anew; older ones are summed up."""
 
@@ -176,7 +178,8 @@ class Equal:
     def __init__(self) -> None:
         self.gaps: list[Gap] = []
         self.runs: list[Run] = []
-        self.done = 0
+        self.at = [0, 0]
+        """How many snapshots of each origin have been looked at."""
         self.seen: tuple[int, ...] = ()
         """How the tracks stood when this was made."""
 
@@ -523,10 +526,19 @@ class States:
                 interval=Interval(at_us[0], at_us[1], before.label, after.label),
                 residual=residual,
                 tolerance=before.tolerance + after.tolerance,
-                span_us=span_us,
+                span_us=(min(span_us[0], before.ts_us - self.promises.within_us), span_us[1]),
+                wide_us=self._ambiguous_since(track, before),
                 signs=(1, -1) if source == 1 and compared != "internal:exchange" else (-1, 1),
             )
         )
+
+    @staticmethod
+    def _ambiguous_since(track: Track, before: Sight) -> int:
+        """Since when each snapshot up to that one may have seen several states: what changed then may show only now."""
+        at = bisect_right(track.sights, before.ts_us, key=_sight_time)
+        while at > 0 and len(track.sights[at - 1].drifts) > 1:
+            at -= 1
+        return track.sights[at - 1].ts_us if at > 0 else 0
 
     def _doubts(self, track: Track) -> Iterator[Doubt]:
         """Why movements may be unknown, and when."""
@@ -580,37 +592,49 @@ class States:
                 )  # fmt: skip
 
     def _fill_gaps(self, equal: Equal, ours: Track, theirs: Track, until_us: int) -> None:
-        told = sorted(
-            [(sight, track, who) for who, track in ((-1, ours), (1, theirs)) for sight in track.sights],
-            key=lambda each: (each[0].ts_us, each[2]),
-        )
-        times = {-1: [sight.ts_us for sight in ours.sights], 1: [sight.ts_us for sight in theirs.sights]}
+        """Go on, in order, as far as is known what each snapshot lies between."""
         within_us = self.promises.within_us
         if not equal.runs:
             fold(equal.runs, Sight("opening", 0, {ZERO}, ZERO, ZERO))
-        while equal.done < len(told):
-            sight, track, who = told[equal.done]
-            other = theirs if who < 0 else ours
-            if sight.ts_us + within_us > until_us:
+        while True:
+            heads = [
+                (track.sights[at].ts_us, o, at)
+                for o, (track, at) in enumerate(zip((ours, theirs), equal.at, strict=True))
+                if at < len(track.sights)
+            ]
+            if not heads:
                 return
-            last = bisect_right(times[-who], sight.ts_us + within_us) - 1
-            first = bisect_left(times[-who], sight.ts_us - within_us)
-            if first == len(other.sights):
-                return  # what comes after it is not known yet
-            equal.done += 1
-            if last < 0:
-                continue
-            near = [other.sights[last], other.sights[first]]
-            own, run = track.run_of[id(sight)], other.run_of
-            possible = {who * (one - two) for one in own.of(sight) for side in near for two in run[id(side)].of(side)}
-            shown = {
-                who * (one - two) for one in own.shown(sight) for side in near for two in run[id(side)].shown(side)
-            }
-            wide = sight.tolerance + max(side.tolerance for side in near)
-            at_us = [sight.ts_us, *(side.ts_us for side in near)]
-            gap = Sight(sight.label, sight.ts_us, possible, wide, min(shown, key=abs), sight.snapshot)
-            equal.gaps.append(Gap(gap, min(at_us), max(at_us), 0 if who < 0 else 1))
-            fold(equal.runs, gap)
+            ts_us, o, at = min(heads)
+            track, other = (ours, theirs) if o == 0 else (theirs, ours)
+            first = bisect_left(other.sights, ts_us - within_us, key=_sight_time)
+            if ts_us + within_us > until_us or first == len(other.sights):
+                return  # what it lies between is not known yet
+            equal.at[o] += 1
+            last = bisect_right(other.sights, ts_us + within_us, key=_sight_time) - 1
+            if last >= 0:
+                self._fill_gap(equal, (o, track, track.sights[at]), other, (other.sights[last], other.sights[first]))
+
+    @staticmethod
+    def _fill_gap(equal: Equal, own: tuple[int, Track, Sight], other: Track, near: tuple[Sight, Sight]) -> None:
+        """By how much the drift of a snapshot differs from those of the other side near by."""
+        o, track, sight = own
+        run = track.run_of[id(sight)]
+        theirs = {drift for side in near for drift in other.run_of[id(side)].of(side)}
+        ours = run.of(sight)
+        if len(ours) * len(theirs) > PAIRS_LIMIT:
+            return  # it may have seen too many states; when later ones have told which, this is done anew
+        sign = 1 if o else -1
+        shown = {
+            sign * (one - two)
+            for one in run.shown(sight)
+            for two in {drift for side in near for drift in other.run_of[id(side)].shown(side)}
+        }
+        wide = sight.tolerance + max(side.tolerance for side in near)
+        at_us = [sight.ts_us, *(side.ts_us for side in near)]
+        possible = {sign * (one - two) for one in ours for two in theirs}
+        gap = Sight(sight.label, sight.ts_us, possible, wide, min(shown, key=abs), sight.snapshot)
+        equal.gaps.append(Gap(gap, min(at_us), max(at_us), o))
+        fold(equal.runs, gap)
 
     def summed_up_us(self, subject: tuple[str, ...]) -> int:
         """Before which time nothing can be judged anew of a subject."""
@@ -660,6 +684,10 @@ class States:
             del track.run_of[id(sight)]
         del track.sights[:gone]
         track.narrowed += 1
+
+
+def _sight_time(sight: Sight) -> int:
+    return sight.ts_us
 
 
 def _time_of(snapshot: Snapshot) -> int:

@@ -400,7 +400,10 @@ class TradeBook:
     def fills_of(self, key: str) -> tuple[Move | None, Move | None]:
         """What counts on each side of a case."""
         case = self.cases.get(key)
-        return (held(key, case.sides[0]), held(key, case.sides[1])) if case is not None else (None, None)
+        if case is None:
+            return None, None
+        ours, theirs = case.sides
+        return held(key, ours, theirs), held(key, theirs, ours)
 
     def _clear(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
         late = any(
