@@ -13,7 +13,6 @@ from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.decode import decode_pack
 
 if TYPE_CHECKING:
-    from stream_recon.core.trades import Rules
     from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
     from stream_recon.domain.events import Origin, Stream
 

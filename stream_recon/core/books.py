@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from stream_recon.core.trades import Rules
     from stream_recon.core.watermarks import Clock
     from stream_recon.domain.discrepancies import Discrepancy, SplitPart
-    from stream_recon.domain.instruments import Instrument, Instruments
+    from stream_recon.domain.instruments import Instrument
 
 LedgerSides = tuple[tuple[str, str] | None, tuple[str, str] | None]
 FillsOf = Callable[[str], tuple[Move | None, Move | None]]
@@ -76,18 +76,15 @@ class Said(NamedTuple):
 class AccountBook:
     """What is kept of one account beside its fills."""
 
-    def __init__(
-        self, account: Account, promises: Promises, conditions: Conditions, instruments: Instruments,
-        touched: list[Account], fills_of: FillsOf, idle_kept: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, account: Account, promises: Promises, books: Books) -> None:
         self.account = account
-        self._touched = touched
-        self._fills_of = fills_of
         self.promises = promises
+        self._touched = books.touched
+        self._fills_of = books.fills_of
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
-        self._lookup = partial(instruments.of, venue)
-        doubted = conditions.doubted(account)
+        self._lookup = partial(books.rules.instruments.of, venue)
+        doubted = books.conditions.doubted(account)
         self.states = States(promises, self.instrument_of, doubted)
         self.orders = Orders(promises, doubted)
         self.entries = Entries(promises, doubted)
@@ -101,7 +98,7 @@ class AccountBook:
         """By origin, the place of the newest record whose fill is among its order's."""
         self.is_idle = not promises.anything_but_fills()
         """Nobody has promised or sent anything that fills could be held against."""
-        self._idle_kept = idle_kept
+        self._idle_kept = books.rules.idle_fills_kept
         self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
@@ -419,15 +416,7 @@ class Books:
         }
         self.directory.pairs |= {(clocks[0, stream], clocks[1, stream]): None for stream in STREAMS}
         promises = Promises(account.contracts, clocks, account.heard)
-        account.book = AccountBook(
-            account,
-            promises,
-            self.conditions,
-            self.rules.instruments,
-            self.touched,
-            self.fills_of,
-            self.rules.idle_fills_kept,
-        )
+        account.book = AccountBook(account, promises, self)
 
     def causes_of_drift(self, span: Span) -> list[str]:
         """The discrepancies of trades in a window, which its drift may follow from."""

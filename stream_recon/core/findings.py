@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from stream_recon.domain.discrepancies import FieldDifference, Identity, Interval, Kind, Reason
 from stream_recon.domain.events import Stream
+
+if TYPE_CHECKING:
+    from stream_recon.domain.discrepancies import FieldDifference, Identity, Interval, Kind, Reason
 
 Subject = tuple[str, ...]
 """("position", instrument, position side), ("balance", asset), ("order", instrument, order), ("ledger",),

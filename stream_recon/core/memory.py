@@ -207,7 +207,7 @@ def restore(lane: Lane, changes: Changes) -> None:
             book.topics[who] = topic
     for venue, who, what in changes.heard:
         lane.directory.heard.setdefault(venue, (set(), set()))[who].add(what)
-    _restore_clocks(lane, changes)
+    _restore_clocks(lane, changes)  # with what was heard, it says what accounts wait for
     _restore_removals(lane, changes)
     for waiting in changes.waiting:
         _restore_waiting(lane, waiting)
@@ -219,6 +219,16 @@ def restore(lane: Lane, changes: Changes) -> None:
     register.restore_retired(changes.retired_hour)
     _restore_conditions(lane, changes)
     window_memory.restore(lane.windows, changes.windows)
+    _restore_cases(lane, changes)
+    keeping.restore(lane, changes.books)
+    lane.tallies.clear()
+    lane.tallies.update(changes.tallies)
+    for origin, of_stream, time_us in changes.newest_us:
+        lane.newest_us[origin, of_stream] = time_us
+
+
+def _restore_cases(lane: Lane, changes: Changes) -> None:
+    book, register = lane.book, lane.register
     for case in map(book.cases.put, changes.cases):
         book.names.update(dict.fromkeys(names_of(case), case.key))
         account = lane.directory.of_key(case.key)
@@ -229,11 +239,6 @@ def restore(lane: Lane, changes: Changes) -> None:
             if register.stands(trade_alert_id(case.key, kind, o)):
                 book.give_cause(account, case, kind, o)
     book.cases.settle()
-    keeping.restore(lane, changes.books)
-    lane.tallies.clear()
-    lane.tallies.update(changes.tallies)
-    for origin, of_stream, time_us in changes.newest_us:
-        lane.newest_us[origin, of_stream] = time_us
 
 
 def _restore_removals(lane: Lane, changes: Changes) -> None:

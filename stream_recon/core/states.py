@@ -1,4 +1,4 @@
-"""Identities 3 (position) and 4 (balance) of one account: what snapshots say against movements, and each other.
+"""Identities 3 (position) and 4 (balance) of an account: what snapshots say against movements, and each other.
 
 Comparisons, by the words of `Discrepancy.compared`:
 
@@ -99,6 +99,19 @@ class Sources(NamedTuple):
     ledger: int | None
 
 
+class Step(NamedTuple):
+    """The residual changed from one snapshot to the next."""
+
+    before: Sight
+    after: Sight
+    from_us: int
+    to_us: int
+    """What the later one rests on lies between these times."""
+    residual: Decimal
+    ours: bool = False
+    """The later snapshot is our own, held against the exchange's."""
+
+
 class Doubt(NamedTuple):
     """Why movements of that time may not be all."""
 
@@ -109,7 +122,7 @@ class Doubt(NamedTuple):
 
 
 Moment = tuple[int, int]
-"""(time in us, place among the fills of that time): where a snapshot stands; one without an anchor after all of them."""
+"""(time in us, place among the fills of that time): where a snapshot stands; without an anchor after all of them."""
 
 
 class Track:
@@ -210,8 +223,8 @@ class States:
         self.entries: tuple[dict[Key, Axis], dict[Key, Axis]] = ({}, {})
         self.partly_told: tuple[dict[Key, Doubts], dict[Key, Doubts]] = ({}, {})
         self.unmapped: tuple[Doubts, Doubts] = (Doubts(), Doubts())
-        self.anchors: tuple[dict[tuple[str, str, str], Mark], ...] = ({}, {})
-        self.ends: tuple[dict[str, End], dict[str, End]] = ({}, {})
+        self.anchors: list[dict[tuple[str, str, str], Mark]] = [{}, {}]
+        self.ends: list[dict[str, End]] = [{}, {}]
         self.keys: dict[tuple[str, ...], KeyState] = {}
         """By (kind, *key)."""
 
@@ -460,8 +473,8 @@ class States:
             self._doubt_opening(track, verdict)
         for before, after in pairwise(track.runs):
             residual = step_between(before.shown(before.last), after.shown(after.first))
-            at = (before.last.ts_us, after.first.ts_us)
-            self._conclude(track, (before.last, after.first), at, residual, verdict)
+            step = Step(before.last, after.first, before.last.ts_us, after.first.ts_us, residual)
+            self._conclude(track, step, verdict)
 
     @staticmethod
     def _doubt_opening(track: Track, verdict: Verdict) -> None:
@@ -480,20 +493,10 @@ class States:
                 verdict.unknown.append(Unknown("AMBIGUOUS_OPENING", track.origin, "balances", track.compared, key))
                 return
 
-    def _conclude(
-        self,
-        track: Track,
-        ends: tuple[Sight, Sight],
-        at_us: tuple[int, int],
-        residual: Decimal,
-        verdict: Verdict,
-        *,
-        ours: bool = False,
-    ) -> None:
-        """The residual changed: a break, unless movements may be unknown. `ours`: the later snapshot is our own."""
-        compared = track.compared
-        before, after = ends
-        span_us = (at_us[0] - self.promises.within_us, at_us[1] + self.promises.within_us)
+    def _conclude(self, track: Track, step: Step, verdict: Verdict) -> None:
+        """The residual changed: a break, unless movements may be unknown."""
+        compared, before, after, residual = track.compared, step.before, step.after, step.residual
+        span_us = (step.from_us - self.promises.within_us, step.to_us + self.promises.within_us)
         for doubt in self._doubts(track):
             if doubt.lies_in(*span_us):
                 key = (*track.key, after.label)
@@ -503,7 +506,7 @@ class States:
         snapshot = after.snapshot
         assert isinstance(snapshot, Snapshot)
         value = to_decimal(snapshot.value)
-        explained, reported = (value, value + residual) if ours else (value - residual, value)
+        explained, reported = (value, value + residual) if step.ours else (value - residual, value)
         names = {"instrument": key[0], "position_side": key[1]} if kind == "position" else {"asset": key[0]}
         source = track.sources.fills if track.sources.fills is not None else track.sources.ledger
         what = key[0] if kind == "balance" or key[1] == "net" else f"{key[0]} {key[1]}"
@@ -515,15 +518,15 @@ class States:
                 key=(*key, after.label),
                 names=names,
                 event_us=after.ts_us,
-                due_us=at_us[1] + self.promises.wait_us,
+                due_us=step.to_us + self.promises.wait_us,
                 cause=_sentence(kind, what, compared, source, plain(residual)),
                 fields=[FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))],
                 evidence=[
                     end.snapshot.told
-                    for end in ends
+                    for end in (before, after)
                     if isinstance(end.snapshot, Snapshot) and end.snapshot.told is not None
                 ],
-                interval=Interval(at_us[0], at_us[1], before.label, after.label),
+                interval=Interval(step.from_us, step.to_us, before.label, after.label),
                 residual=residual,
                 tolerance=before.tolerance + after.tolerance,
                 span_us=(min(span_us[0], before.ts_us - self.promises.within_us), span_us[1]),
@@ -545,25 +548,26 @@ class States:
         fills, ledger = track.sources
         if fills is None and (track.kind == "position" or ledger is None):
             yield Doubt("NEVER_SENT", 0, "fills", _ever)
-        if track.kind == "balance" and ledger is None:
+        if ledger is None and track.kind == "balance":
             yield Doubt("NEVER_SENT", 0, "balances", _ever)
-        for o, kind in ((fills, "fill"), (ledger, "ledger")):
-            if o is not None and self.promises.of(o, "fill" if kind == "fill" else "ledger") == "partial":
-                yield Doubt("PARTIAL", o, "fills" if kind == "fill" else "balances", _ever)
+        if fills is not None and self.promises.of(fills, "fill") == "partial":
+            yield Doubt("PARTIAL", fills, "fills", _ever)
+        if ledger is not None and self.promises.of(ledger, "ledger") == "partial":
+            yield Doubt("PARTIAL", ledger, "balances", _ever)
         if fills is not None and track.kind == "balance":
             yield Doubt("UNMAPPED_INSTRUMENT", fills, "fills", self.unmapped[fills].between)
             partly = self.partly_told[fills].get(track.key)
             if partly is not None:
                 yield Doubt("PARTIAL", fills, "fills", partly.between)
-        streams: dict[int, list[Stream]] = {}
         if fills is not None:
-            streams.setdefault(fills, []).append("fills")
+            yield from self._lost(fills, "fills")
         if ledger is not None:
-            streams.setdefault(ledger, []).append("balances")
-        for o, named in streams.items():
-            yield Doubt("SEQ_GAP", o, named[0], partial(self.doubted.has_hole, o))
-            for stream in named:
-                yield Doubt("SCHEMA_ERROR", o, stream, partial(self.doubted.has_unread, o, stream))
+            yield from self._lost(ledger, "balances")
+
+    def _lost(self, o: int, stream: Stream) -> Iterator[Doubt]:
+        """Records of a topic that are known to be lost."""
+        yield Doubt("SEQ_GAP", o, stream, partial(self.doubted.has_hole, o))
+        yield Doubt("SCHEMA_ERROR", o, stream, partial(self.doubted.has_unread, o, stream))
 
     # -- equal --------------------------------------------------------------------------------------------------------
 
@@ -586,10 +590,8 @@ class States:
             if not after.allows_none():
                 gap = spans[id(after.first)]
                 residual = step_between(before.shown(before.last), after.shown(after.first))
-                self._conclude(
-                    common, (before.last, after.first), (gap.from_us, gap.to_us), residual, verdict,
-                    ours=gap.origin == 0,
-                )  # fmt: skip
+                step = Step(before.last, after.first, gap.from_us, gap.to_us, residual, gap.origin == 0)
+                self._conclude(common, step, verdict)
 
     def _fill_gaps(self, equal: Equal, ours: Track, theirs: Track, until_us: int) -> None:
         """Go on, in order, as far as is known what each snapshot lies between."""
@@ -645,31 +647,30 @@ class States:
 
     def trim(self, before_us: int) -> None:
         """Sum up what is older than that time, or more than is kept; what was concluded from it stands."""
-        for (kind, *key), state in self.keys.items():
+        for state in self.keys.values():
             for o in (0, 1):
-                kept = state.snapshots[o]
-                limit_us = before_us
-                if len(kept) > SIGHTS_KEPT:
-                    limit_us = max(limit_us, kept[len(kept) - SIGHTS_KEPT // 2].ts_us)
-                if not kept or kept[0].ts_us >= limit_us:
-                    continue
-                for track in state.tracks:
-                    if track.origin == o:
-                        self._sum_up(track, limit_us)
-                state.summed_up_us = max(state.summed_up_us, limit_us)
-                state.snapshots[o][:] = [each for each in kept if each.ts_us >= limit_us]
+                self._trim_snapshots(state, o, before_us)
         keep_us = before_us - 2 * self.promises.within_us
         for axes in (*self.fills.values(), *self.entries):
             for axis in axes.values():
                 axis.trim(keep_us)
         for o in (0, 1):
-            self.unmapped[o].trim(keep_us)
-            for partly in self.partly_told[o].values():
-                partly.trim(keep_us)
-            for anchor in [anchor for anchor, mark in self.anchors[o].items() if mark[0] < keep_us]:
-                del self.anchors[o][anchor]
-            for name in [name for name, end in self.ends[o].items() if end.ts_us < keep_us and end.count >= 0]:
-                del self.ends[o][name]
+            for doubts in (self.unmapped[o], *self.partly_told[o].values()):
+                doubts.trim(keep_us)
+            self.anchors[o] = {anchor: mark for anchor, mark in self.anchors[o].items() if mark[0] >= keep_us}
+            self.ends[o] = {name: end for name, end in self.ends[o].items() if end.ts_us >= keep_us or end.count < 0}
+
+    def _trim_snapshots(self, state: KeyState, o: int, before_us: int) -> None:
+        kept = state.snapshots[o]
+        if len(kept) > SIGHTS_KEPT:
+            before_us = max(before_us, kept[len(kept) - SIGHTS_KEPT // 2].ts_us)
+        if not kept or kept[0].ts_us >= before_us:
+            return
+        for track in state.tracks:
+            if track.origin == o:
+                self._sum_up(track, before_us)
+        state.summed_up_us = max(state.summed_up_us, before_us)
+        state.snapshots[o][:] = [each for each in kept if each.ts_us >= before_us]
 
     @staticmethod
     def _sum_up(track: Track, limit_us: int) -> None:

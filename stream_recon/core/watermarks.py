@@ -100,8 +100,8 @@ class Clock:
     """The watermark of the feed of one origin, stream and venue."""
 
     __slots__ = (
-        "account_id", "contract", "deadlines", "ends", "evaluations", "origin", "owed", "owed_since_us", "silent", "sources",
-        "stream", "venue", "watermark_us",
+        "account_id", "contract", "deadlines", "ends", "evaluations", "origin", "owed", "owed_since_us", "silent",
+        "sources", "stream", "venue", "watermark_us",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, venue: str, account_id: str, contract: FeedContract) -> None:

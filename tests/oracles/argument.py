@@ -1,4 +1,4 @@
-"""The core's answer to the oracle of accounts: the same logs through a lane, and what stands at the end, in its words."""
+"""The core's answer to the oracle of accounts: what stands after the same logs, in the oracle's words."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Reader:
     def drain(self) -> None:
         """Take out what follows."""
         drained = self.lane.drain()
-        self.published += [msgspec.json.decode(msgspec.json.encode(e.alert), type=Discrepancy) for e in drained.published
-                           if isinstance(e.alert, Discrepancy)]  # fmt: skip
+        alerts = [entry.alert for entry in drained.published if isinstance(entry.alert, Discrepancy)]
+        self.published += [msgspec.json.decode(msgspec.json.encode(alert), type=Discrepancy) for alert in alerts]
         self.changes.append(msgspec.msgpack.encode(drained.changes))
 
     def restart(self) -> None:
@@ -161,7 +161,7 @@ def plainly(one: Break) -> Break:
     return one._replace(residual=residual, fields=fields)
 
 
-def argue(
+def argue(  # noqa: PLR0913 - a world, what is true of it, and how it is read
     logs: Logs, contracts: Contracts, instruments: Any, expected: Truth, seed: int = 0, *, trouble: bool = False
 ) -> Reader:
     """Read the logs in some interleaving, and hold what stands at the end against the truth."""
