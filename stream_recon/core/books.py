@@ -85,7 +85,7 @@ class AccountBook:
         self._instruments: dict[str, Instrument | None] = {}
         self._lookup = partial(books.rules.instruments.of, venue)
         doubted = books.conditions.doubted(account)
-        self.states = States(promises, self.instrument_of, doubted)
+        self.states = States(promises, self.instrument_of, doubted, self.moved)
         self.orders = Orders(promises, doubted)
         self.entries = Entries(promises, doubted)
         self.parts: dict[tuple[int, str], PartsState] = {}
@@ -204,7 +204,7 @@ class AccountBook:
         for o in (0, 1):
             moves, self.tape[o][:] = sorted(self.tape[o], key=_order), []
             for move in moves:
-                self.states.move(o, move, self.moved)
+                self.states.move(o, move)
                 if track_orders and move.seq > self.counted[o]:
                     self.order_due(("order", *self.orders.move(o, move)))
             if moves:
@@ -229,17 +229,26 @@ class AccountBook:
         else:
             self.fold()
 
-    def moved(self, kind: str, key: Key, ts_us: int) -> None:
-        """A position or balance moved: if what was judged may have seen that, it is judged anew."""
+    def moved(self, kind: str, key: Key, ts_us: int) -> int:
+        """A position or balance moved for the first time, or late: what was judged may have seen that.
+
+        Gives the time up to which further movements are of interest.
+        """
         subject = (kind, *key)
         judged_us = self.judged_us.get(subject)
         if judged_us is None:
-            self.judged_us[subject] = UNKNOWN_US
+            judged_us = self.judged_us[subject] = UNKNOWN_US
             self.push("states", ts_us + self.promises.wait_us + self.promises.patience_us, subject)
         elif ts_us - self.promises.within_us <= judged_us:
             self.states.key_state(kind, key).stale = True
             self.late.add(subject)
             self.judge_again(subject)
+        return judged_us + self.promises.within_us
+
+    def reached(self, subject: Subject, until_us: int) -> None:
+        """A position or balance is judged up to that time."""
+        self.reached_us = max(self.reached_us, until_us)
+        self.states.watch(subject[0], subject[1:], until_us + self.promises.within_us)
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
@@ -329,8 +338,8 @@ class AccountBook:
             self.judge_again(subject)
         else:
             self.push("ledger", entry.ts_us + self.promises.wait_us, subject)
-        if news and self.states.entry(o, entry.seq, entry):
-            self.moved("balance", (entry.asset,), entry.ts_us)
+        if news:
+            self.states.entry(o, entry.seq, entry)
 
     # -- what is due --------------------------------------------------------------------------------------------------
 
@@ -567,7 +576,7 @@ class Books:
         until_us = max(book.judged_us.get(subject, UNKNOWN_US), due_us - wait_us)
         book.judged_us[subject] = until_us
         if subject[0] in {"position", "balance"}:
-            book.reached_us = max(book.reached_us, until_us)
+            book.reached(subject, until_us)
         self._judge(account, book, subject, until_us)
 
     def _judge_again(self, account: Account, book: AccountBook, agenda: Agenda) -> None:
@@ -592,7 +601,7 @@ class Books:
             self._hold(account, book, subject, unknown)
             for other in sorted(touched):
                 book.judged_us[other] = max(book.judged_us.get(other, UNKNOWN_US), until_us)
-                book.reached_us = max(book.reached_us, until_us)
+                book.reached(other, book.judged_us[other])
                 self._judge(account, book, other, book.judged_us[other])
         else:
             self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us))

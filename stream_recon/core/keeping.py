@@ -145,7 +145,7 @@ def whole(account: Account) -> BookState:
         trimmed_us=account.trimmed_us,
         axes=[
             AxisState(kind, o, list(key), axis.base, axis.since_us, axis.marks, axis.deltas)
-            for (kind, o), axes in [*states.fills.items(), *((("ledger", o), states.entries[o]) for o in (0, 1))]
+            for (kind, o), axes in states.axes.items()
             for key, axis in axes.items()
         ],
         doubts=[
@@ -222,11 +222,10 @@ def _put_sums(book: AccountBook, state: BookState) -> None:
     states = book.states
     for axis in state.axes:
         key = tuple(axis.key)
-        axes = states.entries[axis.origin] if axis.kind == "ledger" else states.fills[axis.kind, axis.origin]
-        kept = axes[key] = Axis(axis.base)
+        kept = states.axes[axis.kind, axis.origin][key] = Axis(axis.base)
         kept.since_us, kept.marks, kept.deltas = axis.since_us, axis.marks, axis.deltas
         if kept.marks:
-            book.moved("balance" if axis.kind == "ledger" else axis.kind, key, kept.marks[0][0])
+            kept.watched_us = book.moved("balance" if axis.kind == "ledger" else axis.kind, key, kept.marks[0][0])
     for o, asset, times_us in state.doubts:
         partly = states.partly(o, (asset,)) if asset else states.unmapped[o]
         partly.times_us = list(times_us)

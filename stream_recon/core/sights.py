@@ -31,13 +31,15 @@ Ranges = list[tuple[Decimal, Decimal]]
 class Axis:
     """The movements of one key in one topic, in order, with what has moved by each; the oldest may be summed up."""
 
-    __slots__ = ("_known", "_sums", "base", "deltas", "marks", "since_us")
+    __slots__ = ("_known", "_sums", "base", "deltas", "marks", "since_us", "watched_us")
 
     def __init__(self, base: Decimal = ZERO) -> None:
         self.base = base
         """What had moved before all that are kept."""
         self.since_us = -END
         """What moved before that time is only known in sum."""
+        self.watched_us = END
+        """Whoever is concerned wants to know of what moves up to that time."""
         self.marks: list[Mark] = []
         self.deltas: list[Decimal] = []
         self._sums: list[Decimal] = [base]

@@ -213,14 +213,24 @@ class KeyState:
 class States:
     """Positions and balances of one account."""
 
-    def __init__(self, promises: Promises, instrument_of: Callable[[str], Instrument | None], doubted: Doubted) -> None:
+    def __init__(
+        self,
+        promises: Promises,
+        instrument_of: Callable[[str], Instrument | None],
+        doubted: Doubted,
+        moved: Callable[[str, Key, int], int],
+    ) -> None:
+        """`moved` is told what moved (kind, key, us) up to the time that it gave last."""
         self.promises = promises
         self.instrument_of = instrument_of
         self.doubted = doubted
+        self.moved = moved
         self.since_us = -1
         """What moved before that time is not known."""
-        self.fills: dict[tuple[str, int], dict[Key, Axis]] = {(kind, o): {} for kind in KINDS for o in (0, 1)}
-        self.entries: tuple[dict[Key, Axis], dict[Key, Axis]] = ({}, {})
+        self.axes: dict[tuple[str, int], dict[Key, Axis]] = {
+            (kind, o): {} for kind in (*KINDS, "ledger") for o in (0, 1)
+        }
+        """What moved, by kind (of fills position and balance, of ledger entries ledger) and origin."""
         self.partly_told: tuple[dict[Key, Doubts], dict[Key, Doubts]] = ({}, {})
         self.unmapped: tuple[Doubts, Doubts] = (Doubts(), Doubts())
         self.anchors: list[dict[tuple[str, str, str], Mark]] = [{}, {}]
@@ -230,24 +240,21 @@ class States:
 
     # -- what comes ---------------------------------------------------------------------------------------------------
 
-    def move(self, o: int, move: Move, late: Callable[[str, Key, int], None]) -> None:
-        """A fill of side `o` counts, or no longer; `late` is told which keys it moved, and when."""
+    def move(self, o: int, move: Move) -> None:
+        """A fill of side `o` counts, or no longer."""
         mark = (move.ts_us, move.seq)
         if move.sign > 0:
             self.anchors[o].setdefault((move.instrument, move.trade_id, move.side), mark)
         what = self.instrument_of(move.instrument)
-        key = position_key(move.instrument, move.position_side)
-        self._add(self.fills["position", o], key, mark, position_delta(move, what))
-        late("position", key, move.ts_us)
-        reason = untold(move, what)
+        self._add("position", o, position_key(move.instrument, move.position_side), mark, position_delta(move, what))
         if what is None:
             self.unmapped[o].add(move.ts_us)
             return
+        reason = untold(move, what)
         for asset, delta in balance_deltas(move, what).items():
-            self._add(self.fills["balance", o], (asset,), mark, delta)
+            self._add("balance", o, (asset,), mark, delta)
             if reason is not None:
                 self.partly(o, (asset,)).add(move.ts_us)
-            late("balance", (asset,), move.ts_us)
 
     def partly(self, o: int, key: Key) -> Doubts:
         """When fills of side `o` moved an asset by what they do not fully tell."""
@@ -257,15 +264,26 @@ class States:
         """A ledger entry of side `o`. False where it moves nothing."""
         if self.promises.contracts[o].ledger_covers != "all" and entry.reason in OF_TRADES:
             return False
-        self._add(self.entries[o], (entry.asset,), (entry.ts_us, seq), to_decimal(entry.delta))
+        self._add("ledger", o, (entry.asset,), (entry.ts_us, seq), to_decimal(entry.delta))
         return True
 
-    def _add(self, axes: dict[Key, Axis], key: Key, mark: Mark, delta: Decimal) -> None:
+    def _add(self, kind: str, o: int, key: Key, mark: Mark, delta: Decimal) -> None:
+        axes = self.axes[kind, o]
         axis = axes.get(key)
         if axis is None:
             axis = axes[key] = Axis()
             axis.since_us = self.since_us
         axis.add(mark, delta)
+        if mark[0] <= axis.watched_us:
+            axis.watched_us = self.moved("balance" if kind == "ledger" else kind, key, mark[0])
+
+    def watch(self, kind: str, key: Key, until_us: int) -> None:
+        """Tell of movements up to that time: what was judged may have seen them."""
+        for what in ("position",) if kind == "position" else ("balance", "ledger"):
+            for o in (0, 1):
+                axis = self.axes[what, o].get(key)
+                if axis is not None:
+                    axis.watched_us = until_us
 
     def snapshot(self, o: int, kind: str, key: Key, snapshot: Snapshot, snapshot_id: str | None) -> bool:
         """A reported state. True where it belongs to a complete snapshot that has ended already."""
@@ -320,8 +338,8 @@ class States:
         for track in state.tracks:
             if not state.snapshots[track.origin] and self.promises.of(track.origin, _class(kind)) == "complete":
                 fills, ledger = track.sources
-                moved = fills is not None and key in self.fills[kind, fills]
-                if moved or (ledger is not None and key in self.entries[ledger]):
+                moved = fills is not None and key in self.axes[kind, fills]
+                if moved or (ledger is not None and key in self.axes["ledger", ledger]):
                     verdict.unknown.append(Unknown("LOOKBACK_TRUNCATED", track.origin, "balances", track.compared, key))
         return verdict
 
@@ -351,8 +369,11 @@ class States:
 
     def _known(self) -> set[tuple[str, ...]]:
         """Every key of which anything is known."""
-        found = {("position", *key) for o in (0, 1) for key in self.fills["position", o]}
-        found |= {("balance", *key) for o in (0, 1) for key in (*self.fills["balance", o], *self.entries[o])}
+        found = {
+            ("position" if kind == "position" else "balance", *key)
+            for (kind, _), axes in self.axes.items()
+            for key in axes
+        }
         return found | {name for name, state in self.keys.items() if any(state.snapshots)}
 
     def _comparisons(self, kind: str) -> list[tuple[int, str, Sources]]:
@@ -426,8 +447,8 @@ class States:
         """From which time on all that moves a key is known one by one (us)."""
         fills, ledger = track.sources
         axes = [
-            self.fills[track.kind, fills].get(track.key) if fills is not None else None,
-            self.entries[ledger].get(track.key) if ledger is not None else None,
+            self.axes[track.kind, fills].get(track.key) if fills is not None else None,
+            self.axes["ledger", ledger].get(track.key) if ledger is not None else None,
         ]
         return max((axis.since_us for axis in axes if axis is not None), default=self.since_us)
 
@@ -436,8 +457,8 @@ class States:
         kind, key, sources = track.kind, track.key, track.sources
         within_us = self.promises.within_us
         value = to_decimal(snapshot.value)
-        fills = self.fills[kind, sources.fills].get(key) if sources.fills is not None else None
-        entries = self.entries[sources.ledger].get(key) if sources.ledger is not None else None
+        fills = self.axes[kind, sources.fills].get(key) if sources.fills is not None else None
+        entries = self.axes["ledger", sources.ledger].get(key) if sources.ledger is not None else None
         by_fills, likely, label = {ZERO}, value, str(ts_us)
         if place != END:
             assert snapshot.anchor is not None
@@ -651,7 +672,7 @@ class States:
             for o in (0, 1):
                 self._trim_snapshots(state, o, before_us)
         keep_us = before_us - 2 * self.promises.within_us
-        for axes in (*self.fills.values(), *self.entries):
+        for axes in self.axes.values():
             for axis in axes.values():
                 axis.trim(keep_us)
         for o in (0, 1):

@@ -20,7 +20,7 @@ def to_decimal(amount: str) -> Decimal:
     Raises:
         decimal.InvalidOperation: the text is no number.
     """
-    return EXACT.create_decimal(amount)
+    return Decimal(amount)  # of text it is exact in any context
 
 
 def plain(number: Decimal) -> str:
