@@ -199,7 +199,7 @@ class AccountBook:
     def order_due(self, subject: Subject) -> None:
         """Something came about an order: it is judged when all that belongs to it has come."""
         key = (subject[1], subject[2])
-        self.touched_orders[key] = None
+        self.touched_orders |= dict.fromkeys((key, *self.orders.renamed))
         self.touch()
         if subject not in self.scheduled:
             due_us = self.orders.known[key].newest_us + self.promises.wait_us
@@ -431,8 +431,7 @@ class Books:
                 book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(alert.event_us, 0)
         for account in self.directory.accounts.values():
             if account.book is not None:
-                for subject in account.book.said:
-                    account.book.judged_us.setdefault(subject, UNKNOWN_US)
+                self._catch_up(account.book)
             self.settle(account)
         self.conditions.clear_unheld()
 
@@ -475,26 +474,48 @@ class Books:
             book.waits[agenda] = due_us
 
     def _due(self, account: Account, book: AccountBook, due_us: int, subject: Subject) -> None:
+        if self._reach(book, due_us, subject):
+            self._judge(account, book, subject, book.judged_us[subject])
+
+    @staticmethod
+    def _reach(book: AccountBook, due_us: int, subject: Subject) -> bool:
+        """Note up to when a subject is judged. False where there is nothing to judge, or not yet."""
         wait_us = book.promises.wait_us
         if subject == FOLD:
             book.scheduled.pop(FOLD, None)
-            return
+            return False
         if subject[0] == "order":
             book.scheduled.pop(subject, None)
             known = book.orders.known.get((subject[1], subject[2]))
             if known is not None and known.newest_us + wait_us > due_us:
                 book.scheduled[subject] = known.newest_us + wait_us
                 book.push("orders", known.newest_us + wait_us, subject)
-                return
+                return False
         until_us = max(book.judged_us.get(subject, UNKNOWN_US), due_us - wait_us)
         book.judged_us[subject] = until_us
         if subject[0] in {"position", "balance"}:
             book.reached_us = max(book.reached_us, until_us)
-        self._judge(account, book, subject, until_us)
+        return True
+
+    def _catch_up(self, book: AccountBook) -> None:
+        """Let all that was due before a restart be judged once, as it stood then."""
+        book.promises.changed()
+        for subject, said in book.said.items():
+            book.judged_us.setdefault(subject, UNKNOWN_US)
+            if subject[0] == "order" and (subject[1], subject[2]) not in book.orders.known:  # it has another name now
+                book.judged_us[subject] = max(each.event_us for each in said.values())
+                book.judge_again(subject)
+        for agenda, heap in book.agendas.items():
+            barrier_us = book.barrier(agenda)
+            while heap and heap[0][0] <= barrier_us:
+                due_us, subject = heappop(heap)
+                if self._reach(book, due_us, subject):
+                    book.judge_again(subject)
 
     def _judge_again(self, account: Account, book: AccountBook, agenda: Agenda) -> None:
         """Judge anew what a late record, or a new cause, touched."""
-        for subject in sorted(subject for subject in book.again if _agenda_of(subject) == agenda):
+        found = [subject for subject in book.again if _agenda_of(subject) == agenda]
+        for subject in sorted(found, key=lambda each: (each[0] != "snapshot", each)):  # it says what others are
             book.again.discard(subject)
             judged_us = book.judged_us.get(subject, UNKNOWN_US)
             if judged_us != UNKNOWN_US:

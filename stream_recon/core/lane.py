@@ -82,6 +82,9 @@ class Lane:
         if stream == "fills":
             self.book.topics[o] = batch.topic
         accounts, register, add = self.directory.accounts, self.register, self.book.add
+        if self.books.restored and batch.times_us:
+            register.trigger_us = batch.times_us[0]
+            self.books.settle_all()
         sources = self.directory.sources[origin, stream]
         conditions = self.conditions
         records = zip(batch.events, batch.times_us, batch.offsets, batch.values, strict=True)
@@ -165,6 +168,7 @@ class Lane:
 
         Topics that have not been read to their end are left out: of those, silence says nothing.
         """
+        self.books.settle_all()
         for feeds in self.directory.feeds.values():
             for clock, other in (feeds.clocks, feeds.clocks[::-1]):
                 idle_us = at_end_us.get((clock.origin, clock.stream))

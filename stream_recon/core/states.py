@@ -213,8 +213,7 @@ class States:
     def move(self, o: int, move: Move, late: Callable[[str, Key, int], None]) -> None:
         """A fill of side `o` counts, or no longer; `late` is told which keys it moved, and when."""
         mark = (move.ts_us, move.seq)
-        if move.sign > 0:
-            self.anchors[o].setdefault((move.instrument, move.trade_id, move.side), mark)
+        self.anchors[o].setdefault((move.instrument, move.trade_id, move.side), mark)
         what = self.instrument_of(move.instrument)
         key = position_key(move.instrument, move.position_side)
         self._add(self.fills["position", o], key, mark, position_delta(move, what))
