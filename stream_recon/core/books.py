@@ -171,7 +171,7 @@ class AccountBook:
             moves, tape[:] = sorted(tape, key=_order), []
             track_orders = any(self.promises.of(x, "order") != "absent" for x in (0, 1))
             for move in moves:
-                self.states.move(o, move, self.moved)
+                self.states.move(o, move, self.moved, self.anchored)
                 if track_orders:
                     self.order_due(("order", *self.orders.move(o, move)))
             self.changes.moves += [(o, move) for move in moves]
@@ -188,6 +188,13 @@ class AccountBook:
             self.states.key_state(kind, key).stale = True
             self.late.add(subject)
             self.judge_again(subject)
+
+    def anchored(self, kind: str, key: Key, ts_us: int) -> None:
+        """A fill of that time came that snapshots of a position or balance are anchored to."""
+        subject, due_us = (kind, *key), ts_us + self.promises.wait_us
+        self.push("states", due_us, subject)
+        if due_us <= self.barrier("states"):
+            self.late.add(subject)
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
@@ -382,6 +389,13 @@ class Books:
                 book.judge_again(subject)
             account.unsettled = True
 
+    def doubt(self, account: Account) -> None:
+        """Records turned out to be lost: what stands may not be known any more."""
+        book = account.book
+        if book is not None:
+            for subject in book.said:
+                book.judge_again(subject)
+
     def waiting_for(self, clock: Clock) -> int:
         """How many accounts are held up by a clock."""
         return sum(
@@ -539,6 +553,9 @@ class Books:
                 self._judge(account, book, other, book.judged_us[other])
         else:
             self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us))
+            for ts_us, other in book.states.ahead:
+                book.push("states", ts_us + book.promises.wait_us, other)
+            book.states.ahead.clear()
 
     def _judge_renamed(self, account: Account, book: AccountBook) -> None:
         """What was said of an order by its client's id is said by the venue's now."""

@@ -200,7 +200,7 @@ def restore(lane: Lane, states: Iterable[BookState]) -> None:
             _put_entries(account.book, state)
             _put_orders(account.book, state)
             for o, move in state.moves:
-                account.book.states.move(o, move, account.book.moved)
+                account.book.states.move(o, move, account.book.moved, account.book.anchored)
             account.book.seqs[:] = state.seqs
             account.trimmed_us = max(account.trimmed_us, state.trimmed_us)
             lane.books.restored = True

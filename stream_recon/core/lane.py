@@ -112,10 +112,14 @@ class Lane:
             joins = source is None or venue not in source.venues
             if source is None or joins:
                 source = self.directory.source(origin, stream, name, venue)
-            if event.feed_seq is not None and conditions.number(account, o, name, event):
-                self.book.judge_again(account)
-                self.books.reconsider(account)
-                self.windows.judge_again(account)
+            if event.feed_seq is not None:
+                closed = conditions.number(account, o, name, event)
+                if closed:
+                    self.book.judge_again(account)
+                    self.books.reconsider(account)
+                    self.windows.judge_again(account)
+                elif closed is None:
+                    self.books.doubt(account)
             delivered_us = ts_us - account.within_us[o]
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))

@@ -94,8 +94,8 @@ class Orders:
         """A fill of side `o` counts, or no longer."""
         key = self._key(move.instrument, move.order_id, move.client_order_id)
         known = self._touch(key, move.ts_us)
-        qty = to_decimal(move.qty)
-        known.filled[o] = EXACT.add(known.filled[o], qty if move.sign > 0 else -qty)
+        if move.sign:
+            known.filled[o] = EXACT.add(known.filled[o], EXACT.multiply(to_decimal(move.qty), move.sign))
         return key
 
     def _key(self, instrument: str, order_id: str | None, client_id: str | None) -> OrderKey:

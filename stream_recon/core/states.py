@@ -204,16 +204,31 @@ class States:
         self.partly_told: tuple[dict[Key, Doubts], dict[Key, Doubts]] = ({}, {})
         self.unmapped: tuple[Doubts, Doubts] = (Doubts(), Doubts())
         self.anchors: tuple[dict[tuple[str, str, str], Mark], ...] = ({}, {})
+        self.awaited: tuple[dict[tuple[str, str, str], set[tuple[str, ...]]], ...] = ({}, {})
+        """By the fill that has not come, the keys with snapshots anchored to it."""
+        self.ahead: list[tuple[int, tuple[str, ...]]] = []
+        """(time, key) of snapshots anchored to fills that are newer than they are, since this was last taken."""
         self.ends: tuple[dict[str, End], dict[str, End]] = ({}, {})
         self.keys: dict[tuple[str, ...], KeyState] = {}
         """By (kind, *key)."""
 
     # -- what comes ---------------------------------------------------------------------------------------------------
 
-    def move(self, o: int, move: Move, late: Callable[[str, Key, int], None]) -> None:
-        """A fill of side `o` counts, or no longer; `late` is told which keys it moved, and when."""
+    def move(
+        self, o: int, move: Move, late: Callable[[str, Key, int], None], awaited: Callable[[str, Key, int], None]
+    ) -> None:
+        """A fill of side `o` counts, or no longer.
+
+        `late` is told which keys it moved, and when; `awaited` which have snapshots that are anchored to it.
+        """
         mark = (move.ts_us, move.seq)
-        self.anchors[o].setdefault((move.instrument, move.trade_id, move.side), mark)
+        anchor = (move.instrument, move.trade_id, move.side)
+        if anchor not in self.anchors[o]:
+            self.anchors[o][anchor] = mark
+            for kind, *key in sorted(self.awaited[o].pop(anchor, ())):
+                awaited(kind, tuple(key), move.ts_us)
+        if not move.sign:
+            return
         what = self.instrument_of(move.instrument)
         key = position_key(move.instrument, move.position_side)
         self._add(self.fills["position", o], key, mark, position_delta(move, what))
@@ -384,12 +399,16 @@ class States:
             ts_us, place = snapshot.ts_us, END
             anchor = snapshot.anchor
             if anchor is not None and track.sources.fills is not None:
-                mark = self.anchors[track.sources.fills].get((anchor.instrument, anchor.trade_id, anchor.side))
+                fill = (anchor.instrument, anchor.trade_id, anchor.side)
+                mark = self.anchors[track.sources.fills].get(fill)
                 if mark is None:
                     rest.append(snapshot)
+                    self.awaited[track.sources.fills].setdefault(fill, set()).add((track.kind, *track.key))
                     if ts_us <= until_us:
                         track.unanchored.append(snapshot)
                     continue
+                if ts_us <= until_us < mark[0]:
+                    self.ahead.append((mark[0], (track.kind, *track.key)))
                 ts_us, place = mark[0], mark[1] + (anchor.when == "after")
             if ts_us > until_us:
                 rest.append(snapshot)
@@ -427,7 +446,7 @@ class States:
     # -- own and cross ------------------------------------------------------------------------------------------------
 
     def _say_own(self, track: Track, verdict: Verdict) -> None:
-        for snapshot in track.unanchored:
+        for snapshot in {(each.ts_us, str(each.anchor)): each for each in track.unanchored}.values():
             assert snapshot.anchor is not None
             source = track.sources.fills if track.sources.fills is not None else track.origin
             verdict.unknown.append(
@@ -513,16 +532,17 @@ class States:
         fills, ledger = track.sources
         if fills is None and (track.kind == "position" or ledger is None):
             yield Doubt("NEVER_SENT", 0, "fills", _ever)
-        if track.kind == "balance" and ledger is None:
-            yield Doubt("NEVER_SENT", 0, "balances", _ever)
-        for o, kind in ((fills, "fill"), (ledger, "ledger")):
-            if o is not None and self.promises.of(o, "fill" if kind == "fill" else "ledger") == "partial":
-                yield Doubt("PARTIAL", o, "fills" if kind == "fill" else "balances", _ever)
+        if fills is not None and self.promises.of(fills, "fill") == "partial":
+            yield Doubt("PARTIAL", fills, "fills", _ever)
         if fills is not None and track.kind == "balance":
             yield Doubt("UNMAPPED_INSTRUMENT", fills, "fills", self.unmapped[fills].between)
             partly = self.partly_told[fills].get(track.key)
             if partly is not None:
                 yield Doubt("PARTIAL", fills, "fills", partly.between)
+        if ledger is not None and self.promises.of(ledger, "ledger") == "partial":
+            yield Doubt("PARTIAL", ledger, "balances", _ever)
+        if ledger is None and track.kind == "balance":
+            yield Doubt("NEVER_SENT", 0, "balances", _ever)
         streams: dict[int, list[Stream]] = {}
         if fills is not None:
             streams.setdefault(fills, []).append("fills")

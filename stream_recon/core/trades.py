@@ -244,7 +244,7 @@ class TradeBook:
         for move in changes:
             if account.book is not None:
                 account.book.count(o, move)
-            if self.windows is not None:
+            if self.windows is not None and move.sign:
                 self.windows.add(account, o, key, move)
 
     def _add_to_case(self, account: Account, o: int, key: str, seen: Seen, fill: Fill) -> None:
