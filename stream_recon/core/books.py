@@ -169,10 +169,10 @@ class AccountBook:
             if not tape:
                 continue
             moves, tape[:] = sorted(tape, key=_order), []
-            track_orders = any(self.promises.of(x, "order") != "absent" for x in (0, 1))
+            track_orders = any(contract.orders != "absent" for contract in self.promises.contracts)
             for move in moves:
                 self.states.move(o, move, self.moved, self.anchored)
-                if track_orders:
+                if track_orders and move.sign:
                     self.order_due(("order", *self.orders.move(o, move)))
             self.changes.moves += [(o, move) for move in moves]
             self.touch()
@@ -444,8 +444,10 @@ class Books:
             if book is not None and alert.identity in {"order", "position", "balance"}:
                 book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(alert.event_us, 0)
         for account in self.directory.accounts.values():
-            if account.book is not None:
-                self._catch_up(account.book)
+            book = account.book
+            if book is not None:
+                book.causes = {name: cause for name, cause in book.causes.items() if self.register.stands(name)}
+                self._catch_up(book)
             self.settle(account)
         self.conditions.clear_unheld()
 
@@ -574,7 +576,8 @@ class Books:
         for finding in verdict.breaks:
             name = finding_id(account.name, finding)
             parts, explained_by = split(finding, book.causes.values(), book.instrument_of)
-            content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *explained_by))
+            records = [(told.origin, told.stream, told.offset) for told in finding.evidence]
+            content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by))
             now[name] = Said(finding.event_us, content)
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)

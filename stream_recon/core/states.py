@@ -508,7 +508,7 @@ class States:
                 kind=MISMATCH[kind],
                 identity="position" if kind == "position" else "balance",
                 compared=compared,
-                key=(*key, after.label),
+                key=(*key, after.label, *_moment(snapshot.anchor)),
                 names=names,
                 event_us=after.ts_us,
                 due_us=at_us[1] + self.promises.wait_us,
@@ -681,6 +681,11 @@ def _say_zero(kept: list[Snapshot], ts_us: int) -> bool:
 
 def _ever(_: int, __: int) -> bool:
     return True
+
+
+def _moment(anchor: Anchor | None) -> tuple[str, ...]:
+    """What tells snapshots that are anchored to fills of one id apart."""
+    return (anchor.instrument, anchor.side, anchor.when) if anchor is not None else ()
 
 
 def _class(kind: str) -> Class:
