@@ -85,7 +85,7 @@ class AccountBook:
         self._instruments: dict[str, Instrument | None] = {}
         self._lookup = partial(books.rules.instruments.of, venue)
         doubted = books.conditions.doubted(account)
-        self.states = States(promises, self.instrument_of, doubted, self.moved)
+        self.states = States(promises, self.instrument_of, doubted, self)
         self.orders = Orders(promises, doubted)
         self.entries = Entries(promises, doubted)
         self.parts: dict[tuple[int, str], PartsState] = {}
@@ -200,12 +200,12 @@ class AccountBook:
 
     def fold(self) -> None:
         """Count the fills on the tape."""
-        track_orders = any(self.promises.sends(o, "order") for o in (0, 1))
+        track_orders = any(contract.orders != "absent" for contract in self.promises.contracts)
         for o in (0, 1):
             moves, self.tape[o][:] = sorted(self.tape[o], key=_order), []
             for move in moves:
                 self.states.move(o, move)
-                if track_orders and move.seq > self.counted[o]:
+                if track_orders and move.sign and move.seq > self.counted[o]:
                     self.order_due(("order", *self.orders.move(o, move)))
             if moves:
                 self.counted[o] = self.seqs[o]
@@ -250,6 +250,13 @@ class AccountBook:
         self.reached_us = max(self.reached_us, until_us)
         self.states.watch(subject[0], subject[1:], until_us + self.promises.within_us)
 
+    def anchored(self, kind: str, key: Key, ts_us: int) -> None:
+        """A fill of that time came that snapshots of a position or balance are anchored to."""
+        subject, due_us = (kind, *key), ts_us + self.promises.wait_us
+        self.push("states", due_us, subject)
+        if due_us <= self.barrier("states"):
+            self.late.add(subject)
+
     # -- orders -------------------------------------------------------------------------------------------------------
 
     def order(self, o: int, event: Order, offset: int | None, value: bytes) -> None:
@@ -260,7 +267,7 @@ class AccountBook:
     def order_due(self, subject: Subject) -> None:
         """Something came about an order: it is judged when all that belongs to it has come."""
         key = (subject[1], subject[2])
-        self.touched_orders[key] = None
+        self.touched_orders |= dict.fromkeys((key, *self.orders.renamed))
         self.touch()
         if subject not in self.scheduled:
             due_us = self.orders.known[key].newest_us + self.promises.wait_us
@@ -466,6 +473,13 @@ class Books:
                 book.judge_again(subject)
             account.unsettled = True
 
+    def doubt(self, account: Account) -> None:
+        """Records turned out to be lost: what stands may not be known any more."""
+        book = account.book
+        if book is not None:
+            for subject in book.said:
+                book.judge_again(subject)
+
     def waiting_for(self, clock: Clock) -> int:
         """How many accounts are held up by a clock."""
         return sum(
@@ -514,12 +528,13 @@ class Books:
             if book is not None and alert.identity in {"order", "position", "balance"}:
                 book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(alert.event_us, 0)
         for account in self.directory.accounts.values():
-            if account.book is not None:
-                if account.book.is_idle:  # what was kept for it is not written down
+            book = account.book
+            if book is not None:
+                if book.is_idle:  # what was kept for it is not written down
                     newest_us = max(clock.watermark_us for clock in account.clocks)
-                    account.book.know_since(newest_us + 2 * account.book.promises.within_us)
-                for subject in account.book.said:
-                    account.book.judged_us.setdefault(subject, UNKNOWN_US)
+                    book.know_since(newest_us + 2 * book.promises.within_us)
+                book.causes = {name: cause for name, cause in book.causes.items() if self.register.stands(name)}
+                self._catch_up(book)
             self.settle(account)
         self.conditions.clear_unheld()
 
@@ -562,26 +577,49 @@ class Books:
             book.waits[agenda] = due_us
 
     def _due(self, account: Account, book: AccountBook, due_us: int, subject: Subject) -> None:
+        if self._reach(book, due_us, subject):
+            self._judge(account, book, subject, book.judged_us[subject])
+
+    @staticmethod
+    def _reach(book: AccountBook, due_us: int, subject: Subject) -> bool:
+        """Note up to when a subject is judged. False where there is nothing to judge, or not yet."""
         wait_us = book.promises.wait_us
         if subject == FOLD:
             book.scheduled.pop(FOLD, None)
-            return
+            return False
         if subject[0] == "order":
             book.scheduled.pop(subject, None)
             known = book.orders.known.get((subject[1], subject[2]))
             if known is not None and known.newest_us + wait_us > due_us:
                 book.scheduled[subject] = known.newest_us + wait_us
                 book.push("orders", known.newest_us + wait_us, subject)
-                return
+                return False
         until_us = max(book.judged_us.get(subject, UNKNOWN_US), due_us - wait_us)
         book.judged_us[subject] = until_us
         if subject[0] in {"position", "balance"}:
             book.reached(subject, until_us)
-        self._judge(account, book, subject, until_us)
+        return True
+
+    def _catch_up(self, book: AccountBook) -> None:
+        """Let all that was due before a restart be judged once, as it stood then."""
+        book.promises_changed()
+        book.fold()
+        for subject, said in book.said.items():
+            book.judged_us.setdefault(subject, UNKNOWN_US)
+            if subject[0] == "order" and (subject[1], subject[2]) not in book.orders.known:  # it has another name now
+                book.judged_us[subject] = max(each.event_us for each in said.values())
+                book.judge_again(subject)
+        for agenda, heap in book.agendas.items():
+            barrier_us = book.barrier(agenda)
+            while heap and heap[0][0] <= barrier_us:
+                due_us, subject = heappop(heap)
+                if self._reach(book, due_us, subject):
+                    book.judge_again(subject)
 
     def _judge_again(self, account: Account, book: AccountBook, agenda: Agenda) -> None:
         """Judge anew what a late record, or a new cause, touched."""
-        for subject in sorted(subject for subject in book.again if _agenda_of(subject) == agenda):
+        found = [subject for subject in book.again if _agenda_of(subject) == agenda]
+        for subject in sorted(found, key=lambda each: (each[0] != "snapshot", each)):  # it says what others are
             book.again.discard(subject)
             judged_us = book.judged_us.get(subject, UNKNOWN_US)
             if judged_us != UNKNOWN_US:
@@ -605,6 +643,9 @@ class Books:
                 self._judge(account, book, other, book.judged_us[other])
         else:
             self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us))
+            for ts_us, other in book.states.ahead:
+                book.push("states", ts_us + book.promises.wait_us, other)
+            book.states.ahead.clear()
 
     def _judge_renamed(self, account: Account, book: AccountBook) -> None:
         """What was said of an order by its client's id is said by the venue's now."""
@@ -623,7 +664,10 @@ class Books:
         for finding in verdict.breaks:
             name = finding_id(account.name, finding)
             parts, explained_by = split(finding, book.causes_in(*_causes_span(finding)), book.instrument_of)
-            content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *explained_by))
+            records = [(told.origin, told.stream, told.offset) for told in finding.evidence]
+            content = hash(
+                (finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by)
+            )
             now[name] = Said(finding.event_us, content)
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)

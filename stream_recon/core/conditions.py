@@ -72,43 +72,81 @@ class Hole(Struct, array_like=True):
     last: int
     from_us: int
     to_us: int
+    before_us: int
+    """The time of the record with the number before them."""
+    after_us: int
+    """The time of the record with the number after them."""
 
 
 class Numbering(Struct, array_like=True):
-    """The gapless counter of one source for one account."""
+    """The gapless counter of one source for one account.
+
+    Its records may lie on several topics that are read in any order: which holes are left, and which times they span,
+    depends on the records alone.
+    """
 
     epoch: str | None
     next: int
     newest_us: int
+    first: int
+    """The lowest number seen."""
+    first_us: int
+    """The time of its record."""
     holes: list[Hole] = []
+
+    @property
+    def lost(self) -> int:
+        """How many numbers were never seen."""
+        return sum(hole.last - hole.first + 1 for hole in self.holes)
 
     def see(self, number: int, epoch: str | None, ts_us: int, within_us: int) -> bool:
         """Count a record. True where that changed the holes."""
         if epoch != self.epoch:
             self.epoch = epoch
-            self.next = number
+            self.next = self.first = number
+            self.newest_us = self.first_us = ts_us
         if number == self.next:
             self.next += 1
             self.newest_us = ts_us
             return False
         if number > self.next:
-            self.holes.append(Hole(self.next, number - 1, self.newest_us - within_us, ts_us + within_us))
+            self.holes += _hole(self.next, number - 1, self.newest_us, ts_us, within_us)
             self.next = number + 1
             self.newest_us = ts_us
-            if len(self.holes) > HOLES_LIMIT:
-                first, second = self.holes[0], self.holes.pop(1)
-                self.holes[0] = Hole(first.first, second.last, first.from_us, second.to_us)
-            return True
-        for at, hole in enumerate(self.holes):
-            if hole.first <= number <= hole.last:
-                rest = [
-                    Hole(first, last, hole.from_us, hole.to_us)
-                    for first, last in ((hole.first, number - 1), (number + 1, hole.last))
-                    if first <= last
-                ]
-                self.holes[at : at + 1] = rest
-                return True
-        return False
+        elif number < self.first:
+            holes = _hole(number + 1, self.first - 1, ts_us, self.first_us, within_us)
+            self.holes[:0] = holes
+            self.first, self.first_us = number, ts_us
+            if not holes:
+                return False
+        else:
+            at = next((at for at, hole in enumerate(self.holes) if hole.first <= number <= hole.last), None)
+            if at is None:
+                return False
+            hole = self.holes[at]
+            self.holes[at : at + 1] = [
+                *_hole(hole.first, number - 1, hole.before_us, ts_us, within_us),
+                *_hole(number + 1, hole.last, ts_us, hole.after_us, within_us),
+            ]
+        if len(self.holes) > HOLES_LIMIT:
+            one, two = self.holes[0], self.holes.pop(1)
+            self.holes[0] = Hole(
+                one.first,
+                two.last,
+                min(one.from_us, two.from_us),
+                max(one.to_us, two.to_us),
+                one.before_us,
+                two.after_us,
+            )
+        return True
+
+
+def _hole(first: int, last: int, before_us: int, after_us: int, within_us: int) -> list[Hole]:
+    """The hole between two records, if there is any."""
+    if first > last:
+        return []
+    from_us, to_us = min(before_us, after_us) - within_us, max(before_us, after_us) + within_us
+    return [Hole(first, last, from_us, to_us, before_us, after_us)]
 
 
 class Unread(Struct, array_like=True):
@@ -214,16 +252,18 @@ class Conditions:
         lost = holes + [one for each in unread if each is not None for one in each.spans_us]
         return any(start <= span.to_us and span.from_us <= end for start, end in lost)
 
-    def number(self, account: Account, o: int, source: str, event: AccountEvent) -> bool:
-        """Count a numbered record. True where holes closed, so that what is parked should be judged again."""
+    def number(self, account: Account, o: int, source: str, event: AccountEvent) -> bool | None:
+        """Count a numbered record. True where it was missing, so that what is parked should be judged again; None where
+        others turn out to be missing.
+        """
         key = (o, account.name, source)
         number, epoch, ts_us = event.feed_seq or 0, event.feed_epoch, event.ts_us
         self.touched_numberings.add(key)
         numbering = self.numberings.get(key)
         if numbering is None:
-            self.numberings[key] = Numbering(epoch, number + 1, ts_us)
+            self.numberings[key] = Numbering(epoch, number + 1, ts_us, number, ts_us)
             return False
-        before = len(numbering.holes)
+        before = numbering.lost
         if not numbering.see(number, epoch, ts_us, account.within_us[o]):
             return False
         if numbering.holes:
@@ -231,7 +271,7 @@ class Conditions:
         else:
             self.gaps[o, account.name].discard(source)
             self._clear(Named("SEQ_GAP", ORIGINS[o], source, "fills", account.name))
-        return len(numbering.holes) <= before
+        return True if numbering.lost < before else None
 
     def confirm_gaps(self) -> None:
         """Publish the holes that every topic the source speaks on has passed: no slower topic will fill them."""
@@ -250,7 +290,7 @@ class Conditions:
                 holes = [hole for hole in numbering.holes if hole.to_us <= passed_us]
                 if not holes and not account.parked:
                     continue
-                lost = sum(hole.last - hole.first + 1 for hole in numbering.holes)
+                lost = numbering.lost
                 self._say(
                     Named("SEQ_GAP", ORIGINS[o], source, "fills", name),
                     numbering.holes[0].from_us,

@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 def moves_of(key: str, side: Sequence[Seen]) -> list[Move]:
     """The movements that one side's records (in log order) make, each at its own time.
 
-    The first trade counts; a copy of it moves nothing, even where it differs, nor does a trade that is older than what
-    amends it. A record that was agreed and put away (time 0) has been counted before.
+    The first trade counts; a copy of it moves nothing, even where it differs, nor does a trade that is younger than what
+    amends it. A record that moves nothing is a move of sign 0: snapshots may be anchored to it. One that was agreed and
+    put away (time 0) has been counted before.
     """
     found: list[Move] = []
     holds: Seen | None = None
     known = False
     for seen in sorted(side, key=lambda each: each.ts_us):
-        if seen.exec == "trade" and known:
-            continue
+        after = holds if seen.exec == "trade" and known else None if seen.exec == "bust" else seen
         known = True
-        after = None if seen.exec == "bust" else seen
-        if seen.ts_us:
+        if seen.ts_us and after is holds:
+            found.append(_move(key, seen, seen, 0))
+        elif seen.ts_us:
             found += [_move(key, holds, seen, -1)] if holds is not None else []
             found += [_move(key, after, seen, 1)] if after is not None else []
         holds = after

@@ -83,6 +83,9 @@ class Lane:
         if stream == "fills":
             self.book.topics[o] = batch.topic
         accounts, register, add = self.directory.accounts, self.register, self.book.add
+        if self.books.restored and batch.times_us:
+            register.trigger_us = batch.times_us[0]
+            self.books.settle_all()
         sources = self.directory.sources[origin, stream]
         conditions = self.conditions
         records = zip(batch.events, batch.times_us, batch.offsets, batch.values, strict=True)
@@ -110,10 +113,14 @@ class Lane:
             joins = source is None or venue not in source.venues
             if source is None or joins:
                 source = self.directory.source(origin, stream, name, venue)
-            if event.feed_seq is not None and conditions.number(account, o, name, event):
-                self.book.judge_again(account)
-                self.books.reconsider(account)
-                self.windows.judge_again(account)
+            if event.feed_seq is not None:
+                closed = conditions.number(account, o, name, event)
+                if closed:
+                    self.book.judge_again(account)
+                    self.books.reconsider(account)
+                    self.windows.judge_again(account)
+                elif closed is None:
+                    self.books.doubt(account)
             delivered_us = ts_us - account.within_us[o]
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
@@ -168,6 +175,7 @@ class Lane:
 
         Topics that have not been read to their end are left out: of those, silence says nothing.
         """
+        self.books.settle_all()
         for feeds in self.directory.feeds.values():
             for clock, other in (feeds.clocks, feeds.clocks[::-1]):
                 idle_us = at_end_us.get((clock.origin, clock.stream))

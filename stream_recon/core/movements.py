@@ -26,7 +26,7 @@ ZERO = Decimal(0)
 
 
 class Move(Struct, array_like=True, gc=False):
-    """One fill that counts from a time on (`sign` 1), or no longer (-1)."""
+    """One fill that counts from a time on (`sign` 1), or no longer (-1), or a record that changes nothing (0)."""
 
     ts_us: int
     seq: int

@@ -48,6 +48,10 @@ class Update(Struct, array_like=True, gc=False):
         """The highest counts."""
         return to_decimal(self.cum_qty), STATUSES.index(self.status), self.ts_us, self.seq
 
+    def repeats(self, other: Update) -> bool:
+        """Whether it is a copy."""
+        return self.standing[:3] == other.standing[:3] and self.qty == other.qty
+
 
 class Known(Struct, array_like=True):
     """All that is known of one order."""
@@ -86,7 +90,7 @@ class Orders:
         known = self._touch(key, event.ts_us)
         update = Update(event.status, event.qty, event.cum_qty, event.ts_us, seq, told)
         newest = known.newest[o]
-        if newest is None or update.standing > newest.standing:
+        if newest is None or (update.standing > newest.standing and not update.repeats(newest)):
             known.newest[o] = update
         known.is_begun |= not to_decimal(event.cum_qty)
         known.is_named |= o == 0 and event.order_id is not None

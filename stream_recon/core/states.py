@@ -21,7 +21,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -210,6 +210,16 @@ class KeyState:
         """What was concluded from what is older cannot be judged anew."""
 
 
+class Concerned(Protocol):
+    """Who is told what judged snapshots may have seen."""
+
+    def moved(self, kind: str, key: Key, ts_us: int) -> int:
+        """It moved then; gives the time up to which further movements are of interest."""
+
+    def anchored(self, kind: str, key: Key, ts_us: int) -> None:
+        """A fill of that time came that snapshots of it are anchored to."""
+
+
 class States:
     """Positions and balances of one account."""
 
@@ -218,13 +228,12 @@ class States:
         promises: Promises,
         instrument_of: Callable[[str], Instrument | None],
         doubted: Doubted,
-        moved: Callable[[str, Key, int], int],
+        told: Concerned,
     ) -> None:
-        """`moved` is told what moved (kind, key, us) up to the time that it gave last."""
         self.promises = promises
         self.instrument_of = instrument_of
         self.doubted = doubted
-        self.moved = moved
+        self.told = told
         self.since_us = -1
         """What moved before that time is not known."""
         self.axes: dict[tuple[str, int], dict[Key, Axis]] = {
@@ -234,6 +243,10 @@ class States:
         self.partly_told: tuple[dict[Key, Doubts], dict[Key, Doubts]] = ({}, {})
         self.unmapped: tuple[Doubts, Doubts] = (Doubts(), Doubts())
         self.anchors: list[dict[tuple[str, str, str], Mark]] = [{}, {}]
+        self.awaited: tuple[dict[tuple[str, str, str], set[tuple[str, ...]]], ...] = ({}, {})
+        """By the fill that has not come, the keys with snapshots anchored to it."""
+        self.ahead: list[tuple[int, tuple[str, ...]]] = []
+        """(time, key) of snapshots anchored to fills that are newer than they are, since this was last taken."""
         self.ends: list[dict[str, End]] = [{}, {}]
         self.keys: dict[tuple[str, ...], KeyState] = {}
         """By (kind, *key)."""
@@ -243,8 +256,13 @@ class States:
     def move(self, o: int, move: Move) -> None:
         """A fill of side `o` counts, or no longer."""
         mark = (move.ts_us, move.seq)
-        if move.sign > 0:
-            self.anchors[o].setdefault((move.instrument, move.trade_id, move.side), mark)
+        anchor = (move.instrument, move.trade_id, move.side)
+        if anchor not in self.anchors[o]:
+            self.anchors[o][anchor] = mark
+            for kind, *key in sorted(self.awaited[o].pop(anchor, ())):
+                self.told.anchored(kind, tuple(key), move.ts_us)
+        if not move.sign:
+            return
         what = self.instrument_of(move.instrument)
         self._add("position", o, position_key(move.instrument, move.position_side), mark, position_delta(move, what))
         if what is None:
@@ -275,7 +293,7 @@ class States:
             axis.since_us = self.since_us
         axis.add(mark, delta)
         if mark[0] <= axis.watched_us:
-            axis.watched_us = self.moved("balance" if kind == "ledger" else kind, key, mark[0])
+            axis.watched_us = self.told.moved("balance" if kind == "ledger" else kind, key, mark[0])
 
     def watch(self, kind: str, key: Key, until_us: int) -> None:
         """Tell of movements up to that time: what was judged may have seen them."""
@@ -427,12 +445,16 @@ class States:
             ts_us, place = snapshot.ts_us, END
             anchor = snapshot.anchor
             if anchor is not None and track.sources.fills is not None:
-                mark = self.anchors[track.sources.fills].get((anchor.instrument, anchor.trade_id, anchor.side))
+                fill = (anchor.instrument, anchor.trade_id, anchor.side)
+                mark = self.anchors[track.sources.fills].get(fill)
                 if mark is None:
                     rest.append(snapshot)
+                    self.awaited[track.sources.fills].setdefault(fill, set()).add((track.kind, *track.key))
                     if ts_us <= until_us:
                         track.unanchored.append(snapshot)
                     continue
+                if ts_us <= until_us < mark[0]:
+                    self.ahead.append((mark[0], (track.kind, *track.key)))
                 ts_us, place = mark[0], mark[1] + (anchor.when == "after")
             if ts_us > until_us:
                 rest.append(snapshot)
@@ -481,7 +503,7 @@ class States:
     # -- own and cross ------------------------------------------------------------------------------------------------
 
     def _say_own(self, track: Track, verdict: Verdict) -> None:
-        for snapshot in track.unanchored:
+        for snapshot in {(each.ts_us, str(each.anchor)): each for each in track.unanchored}.values():
             assert snapshot.anchor is not None
             source = track.sources.fills if track.sources.fills is not None else track.origin
             verdict.unknown.append(
@@ -536,7 +558,7 @@ class States:
                 kind=MISMATCH[kind],
                 identity="position" if kind == "position" else "balance",
                 compared=compared,
-                key=(*key, after.label),
+                key=(*key, after.label, *_moment(snapshot.anchor)),
                 names=names,
                 event_us=after.ts_us,
                 due_us=step.to_us + self.promises.wait_us,
@@ -569,17 +591,17 @@ class States:
         fills, ledger = track.sources
         if fills is None and (track.kind == "position" or ledger is None):
             yield Doubt("NEVER_SENT", 0, "fills", _ever)
-        if ledger is None and track.kind == "balance":
-            yield Doubt("NEVER_SENT", 0, "balances", _ever)
         if fills is not None and self.promises.of(fills, "fill") == "partial":
             yield Doubt("PARTIAL", fills, "fills", _ever)
-        if ledger is not None and self.promises.of(ledger, "ledger") == "partial":
-            yield Doubt("PARTIAL", ledger, "balances", _ever)
         if fills is not None and track.kind == "balance":
             yield Doubt("UNMAPPED_INSTRUMENT", fills, "fills", self.unmapped[fills].between)
             partly = self.partly_told[fills].get(track.key)
             if partly is not None:
                 yield Doubt("PARTIAL", fills, "fills", partly.between)
+        if ledger is not None and self.promises.of(ledger, "ledger") == "partial":
+            yield Doubt("PARTIAL", ledger, "balances", _ever)
+        if ledger is None and track.kind == "balance":
+            yield Doubt("NEVER_SENT", 0, "balances", _ever)
         if fills is not None:
             yield from self._lost(fills, "fills")
         if ledger is not None:
@@ -731,6 +753,11 @@ def _say_zero(kept: list[Snapshot], ts_us: int) -> bool:
 
 def _ever(_: int, __: int) -> bool:
     return True
+
+
+def _moment(anchor: Anchor | None) -> tuple[str, ...]:
+    """What tells snapshots that are anchored to fills of one id apart."""
+    return (anchor.instrument, anchor.side, anchor.when) if anchor is not None else ()
 
 
 def _class(kind: str) -> Class:

@@ -245,7 +245,7 @@ class TradeBook:
         if account.book is not None:
             account.book.recount(o, changes)
         if self.windows is not None:
-            for move in changes:
+            for move in (move for move in changes if move.sign):
                 self.windows.add(account, o, key, move)
 
     def _add_to_case(self, account: Account, o: int, key: str, seen: Seen, fill: Fill) -> None:

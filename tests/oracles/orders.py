@@ -30,11 +30,14 @@ def judge_orders(book: Book) -> None:
 
     orders: dict[Key, Order] = defaultdict(Order)
     for record in records:
-        order = orders[key_of(record)]
-        order.times.append(record["ts_us"])
         if record["type"] == "order":
-            order.updates[record["origin"]].append(record)
+            orders[key_of(record)].times.append(record["ts_us"])
+            orders[key_of(record)].updates[record["origin"]].append(record)
     for origin in OTHER:
+        for change in book.changes[origin]:
+            for fill in (change.before, change.after):
+                if fill is not None and change.before is not change.after:
+                    orders[key_of(fill)].times.append(change.ts_us)
         for fill in book.live_fills(origin):
             orders[key_of(fill)].filled[origin] += Decimal(fill["qty"])
     for key in sorted(orders):

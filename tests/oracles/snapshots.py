@@ -121,11 +121,13 @@ class Comparison:
         for who in sources:
             if who:
                 self.doubts += [Doubt("SEQ_GAP", *hole) for hole in book.holes[who]]
+        self.unanchored: set[tuple[Key, int, str]] = set()
 
     def read_fills(self, who: Origin) -> None:
         """What trades moved, each change at its time."""
         if self.book.promise(who, "fill") == "partial":
             self.doubts.append(Doubt("PARTIAL", 0, ALWAYS))
+        untold_fills = []
         for place, change in enumerate(self.book.changes[who]):
             fill = change.record
             self.places.setdefault((fill["instrument"], fill["trade_id"], fill["side"]), place)
@@ -143,7 +145,8 @@ class Comparison:
             for key, delta in effect.items():
                 self.fills[key].add(place, change.ts_us, delta)
             if reason:
-                self.doubts.append(Doubt(reason, change.ts_us, change.ts_us, frozenset(effect)))
+                untold_fills.append(Doubt(reason, change.ts_us, change.ts_us, frozenset(effect)))
+        self.doubts += untold_fills
 
     def read_ledger(self, who: Origin) -> None:
         """What the ledger moved; entries of trades only where it covers them."""
@@ -174,7 +177,8 @@ class Comparison:
                 span = (before.sights[-1].ts_us, after.sights[0].ts_us)
                 self.conclude(key, before, after, span)
         if self.book.promise(self.origin, self.kind) == "complete":
-            for key in sorted({*self.fills, *self.ledger} - {*snapshots}):
+            told = {key_of(event) for event in self.book.of(self.origin, self.kind)}
+            for key in sorted({*self.fills, *self.ledger} - {*snapshots} - told):
                 self.unknown("LOOKBACK_TRUNCATED", key, None)
         return found
 
@@ -210,7 +214,9 @@ class Comparison:
             if anchor and self.sources.fills:
                 at = self.places.get((anchor["instrument"], anchor["trade_id"], anchor["side"]))
                 if at is None:
-                    self.unknown("ANCHOR_MISSING" if self.is_due(ts_us) else "WAITING", key, anchor["trade_id"])
+                    if (key, ts_us, str(anchor)) not in self.unanchored:
+                        self.unknown("ANCHOR_MISSING" if self.is_due(ts_us) else "WAITING", key, anchor["trade_id"])
+                    self.unanchored.add((key, ts_us, str(anchor)))
                     continue
                 ts_us = self.book.changes[self.sources.fills][at].ts_us
                 place, label = at + (anchor["when"] == "after"), anchor["trade_id"]
