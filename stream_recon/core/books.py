@@ -102,8 +102,10 @@ class AccountBook:
         self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
-        self.scheduled: dict[Subject, int] = {}
-        """Orders and counts of fills on the agenda, with their due times."""
+        self.fold_us = NEVER_US
+        """When the fills on the tape are to be counted."""
+        self.scheduled_orders: set[OrderKey] = set()
+        """Orders on the agenda."""
         self.judged_us: dict[Subject, int] = {}
         """Up to which time each subject has been judged."""
         self.reached_us = UNKNOWN_US
@@ -168,8 +170,8 @@ class AccountBook:
             self.touch()
         self.changes.moves.append((o, move))
         due_us = move.ts_us + self.promises.wait_us
-        if due_us < self.scheduled.get(FOLD, NEVER_US):
-            self.scheduled[FOLD] = due_us
+        if due_us < self.fold_us:
+            self.fold_us = due_us
             self.push("orders", due_us, FOLD)
         if move.ts_us - self.promises.within_us <= self.reached_us or len(tape) > TAPE_LIMIT:
             self.fold()
@@ -201,15 +203,17 @@ class AccountBook:
     def fold(self) -> None:
         """Count the fills on the tape."""
         track_orders = any(contract.orders != "absent" for contract in self.promises.contracts)
-        for o in (0, 1):
-            moves, self.tape[o][:] = sorted(self.tape[o], key=_order), []
-            for move in moves:
-                self.states.move(o, move)
-                if track_orders and move.sign and move.seq > self.counted[o]:
-                    self.order_due(("order", *self.orders.move(o, move)))
-            if moves:
-                self.counted[o] = self.seqs[o]
-                self.touch()
+        with localcontext(EXACT):
+            for o in (0, 1):
+                moves, self.tape[o][:] = sorted(self.tape[o], key=_order), []
+                counted = self.counted[o]
+                for move in moves:
+                    self.states.move(o, move)
+                    if track_orders and move.sign and move.seq > counted:
+                        self.order_due(self.orders.move(o, move))
+                if moves:
+                    self.counted[o] = self.seqs[o]
+                    self.touch()
 
     def restore_move(self, o: int, move: Move) -> None:
         """A movement that was counted before a restart, or waited to be."""
@@ -262,16 +266,18 @@ class AccountBook:
     def order(self, o: int, event: Order, offset: int | None, value: bytes) -> None:
         """An update of an order."""
         key = self.orders.update(o, event, self.next_seq(o), Told(o, "orders", offset, value))
-        self.order_due(("order", *key))
+        self.order_due(key)
 
-    def order_due(self, subject: Subject) -> None:
+    def order_due(self, key: OrderKey) -> None:
         """Something came about an order: it is judged when all that belongs to it has come."""
-        key = (subject[1], subject[2])
+        if key in self.touched_orders and key in self.scheduled_orders and not self.orders.renamed:
+            return
         self.touched_orders |= dict.fromkeys((key, *self.orders.renamed))
         self.touch()
-        if subject not in self.scheduled:
+        if key not in self.scheduled_orders:
             due_us = self.orders.known[key].newest_us + self.promises.wait_us
-            self.scheduled[subject] = due_us
+            self.scheduled_orders.add(key)
+            subject = ("order", *key)
             self.push("orders", due_us, subject)
             if subject in self.judged_us and due_us <= self.barrier("orders"):
                 self.late.add(subject)
@@ -585,13 +591,13 @@ class Books:
         """Note up to when a subject is judged. False where there is nothing to judge, or not yet."""
         wait_us = book.promises.wait_us
         if subject == FOLD:
-            book.scheduled.pop(FOLD, None)
+            book.fold_us = NEVER_US
             return False
         if subject[0] == "order":
-            book.scheduled.pop(subject, None)
+            book.scheduled_orders.discard((subject[1], subject[2]))
             known = book.orders.known.get((subject[1], subject[2]))
             if known is not None and known.newest_us + wait_us > due_us:
-                book.scheduled[subject] = known.newest_us + wait_us
+                book.scheduled_orders.add((subject[1], subject[2]))
                 book.push("orders", known.newest_us + wait_us, subject)
                 return False
         until_us = max(book.judged_us.get(subject, UNKNOWN_US), due_us - wait_us)

@@ -222,13 +222,16 @@ def _put_sums(book: AccountBook, state: BookState) -> None:
     states = book.states
     for axis in state.axes:
         key = tuple(axis.key)
-        kept = states.axes[axis.kind, axis.origin][key] = Axis(axis.base)
+        kept = states.axes[axis.kind, axis.origin][key] = Axis(
+            "balance" if axis.kind == "ledger" else axis.kind, key, axis.base
+        )
         kept.since_us, kept.marks, kept.deltas = axis.since_us, axis.marks, axis.deltas
         if kept.marks:
-            kept.watched_us = book.moved("balance" if axis.kind == "ledger" else axis.kind, key, kept.marks[0][0])
+            kept.watched_us = book.moved(kept.kind, key, kept.marks[0][0])
     for o, asset, times_us in state.doubts:
         partly = states.partly(o, (asset,)) if asset else states.unmapped[o]
         partly.times_us = list(times_us)
+    states.is_anchored |= bool(state.anchors)
     for o, instrument, trade_id, side, ts_us, seq in state.anchors:
         states.anchors[o][instrument, trade_id, side] = (ts_us, seq)
     for base in state.bases:
@@ -274,7 +277,7 @@ def _put_orders(book: AccountBook, state: BookState) -> None:
         orders.known.pop((gone[0], gone[1]), None)
     for instrument, order_id, known in state.orders:
         orders.known[instrument, order_id] = known
-        book.order_due(("order", instrument, order_id))
+        book.order_due((instrument, order_id))
 
 
 def _base(track: Track, summed_up_us: int) -> BaseState:

@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right, insort
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from stream_recon.core.movements import ZERO
+from stream_recon.core.movements import ZERO, Key
 from stream_recon.domain.amounts import EXACT
 
 if TYPE_CHECKING:
@@ -31,9 +31,12 @@ Ranges = list[tuple[Decimal, Decimal]]
 class Axis:
     """The movements of one key in one topic, in order, with what has moved by each; the oldest may be summed up."""
 
-    __slots__ = ("_known", "_sums", "base", "deltas", "marks", "since_us", "watched_us")
+    __slots__ = ("_known", "_sums", "base", "deltas", "key", "kind", "marks", "since_us", "watched_us")
 
-    def __init__(self, base: Decimal = ZERO) -> None:
+    def __init__(self, kind: str, key: Key, base: Decimal = ZERO) -> None:
+        self.kind = kind
+        self.key = key
+        """What it moves: position or balance, and which."""
         self.base = base
         """What had moved before all that are kept."""
         self.since_us = -END

@@ -19,6 +19,7 @@ lost, it is not known, and the next run starts with it; agreement is agreement a
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -60,6 +61,8 @@ AMOUNT = {"position": "qty", "balance": "total"}
 MISMATCH: dict[str, Kind] = {"position": "position_mismatch", "balance": "balance_mismatch"}
 OF_TRADES = frozenset({"trade", "fee", "realized_pnl"})
 """Reasons of ledger entries that tell what trades moved; they move nothing in a ledger of non-trades."""
+RECENT_KEPT = 1_000
+"""Fills that are remembered by name before any snapshot was tied to one."""
 PAIRS_LIMIT = 20_000
 """Of so many possible states of two snapshots, taken together, nothing is concluded."""
 SIGHTS_KEPT = 1_000
@@ -210,6 +213,15 @@ class KeyState:
         """What was concluded from what is older cannot be judged anew."""
 
 
+class Plan(NamedTuple):
+    """What fills of an instrument move."""
+
+    what: Instrument | None
+    position: Axis
+    settles: Axis | None
+    """The one balance that they move; None: several, or it is not known which."""
+
+
 class Concerned(Protocol):
     """Who is told what judged snapshots may have seen."""
 
@@ -243,6 +255,11 @@ class States:
         self.partly_told: tuple[dict[Key, Doubts], dict[Key, Doubts]] = ({}, {})
         self.unmapped: tuple[Doubts, Doubts] = (Doubts(), Doubts())
         self.anchors: list[dict[tuple[str, str, str], Mark]] = [{}, {}]
+        self.is_anchored = False
+        """Snapshots are tied to fills."""
+        self._recent: tuple[deque[Move], deque[Move]] = (deque(maxlen=RECENT_KEPT), deque(maxlen=RECENT_KEPT))
+        self._plans: dict[tuple[int, str, str | None, str | None], Plan] = {}
+        """By origin, instrument, position side and fee asset."""
         self.awaited: tuple[dict[tuple[str, str, str], set[tuple[str, ...]]], ...] = ({}, {})
         """By the fill that has not come, the keys with snapshots anchored to it."""
         self.ahead: list[tuple[int, tuple[str, ...]]] = []
@@ -254,25 +271,60 @@ class States:
     # -- what comes ---------------------------------------------------------------------------------------------------
 
     def move(self, o: int, move: Move) -> None:
-        """A fill of side `o` counts, or no longer."""
-        mark = (move.ts_us, move.seq)
-        anchor = (move.instrument, move.trade_id, move.side)
-        if anchor not in self.anchors[o]:
-            self.anchors[o][anchor] = mark
-            for kind, *key in sorted(self.awaited[o].pop(anchor, ())):
-                self.told.anchored(kind, tuple(key), move.ts_us)
+        """A fill of side `o` counts, or no longer; call it within exact arithmetic."""
+        self._note_anchor(o, move)
         if not move.sign:
             return
-        what = self.instrument_of(move.instrument)
-        self._add("position", o, position_key(move.instrument, move.position_side), mark, position_delta(move, what))
+        mark = (move.ts_us, move.seq)
+        plan = self._plans.get((o, move.instrument, move.position_side, move.fee_asset))
+        if plan is None:
+            plan = self._plan(o, move)
+        if plan.settles is not None and move.realized_pnl is not None and move.fee is not None:  # the common case
+            self._put(plan.position, mark, move.signed_qty())
+            profit = to_decimal(move.realized_pnl) - to_decimal(move.fee)
+            self._put(plan.settles, mark, profit if move.sign > 0 else -profit)
+            return
+        what = plan.what
+        self._put(plan.position, mark, position_delta(move, what))
         if what is None:
             self.unmapped[o].add(move.ts_us)
             return
         reason = untold(move, what)
         for asset, delta in balance_deltas(move, what).items():
-            self._add("balance", o, (asset,), mark, delta)
+            self._put(self._axis("balance", o, (asset,)), mark, delta)
             if reason is not None:
                 self.partly(o, (asset,)).add(move.ts_us)
+
+    def _plan(self, o: int, move: Move) -> Plan:
+        """What fills like that move: looked up once."""
+        what = self.instrument_of(move.instrument)
+        settles = None
+        if what is not None and what.settle is not None and move.fee_asset in {None, what.settle}:
+            settles = self._axis("balance", o, (what.settle,))
+        position = self._axis("position", o, position_key(move.instrument, move.position_side))
+        plan = Plan(what, position, settles)
+        self._plans[o, move.instrument, move.position_side, move.fee_asset] = plan
+        return plan
+
+    def _note_anchor(self, o: int, move: Move) -> None:
+        """Remember where a fill stands, should snapshots be anchored to it."""
+        if not self.is_anchored:
+            self._recent[o].append(move)
+            return
+        anchor = (move.instrument, move.trade_id, move.side)
+        if anchor not in self.anchors[o]:
+            self.anchors[o][anchor] = (move.ts_us, move.seq)
+            for kind, *key in sorted(self.awaited[o].pop(anchor, ())):
+                self.told.anchored(kind, tuple(key), move.ts_us)
+
+    def expect_anchors(self) -> None:
+        """A snapshot came that is anchored to a fill: from now on, all fills are remembered by name."""
+        if not self.is_anchored:
+            self.is_anchored = True
+            for o in (0, 1):
+                for move in self._recent[o]:
+                    self._note_anchor(o, move)
+                self._recent[o].clear()
 
     def partly(self, o: int, key: Key) -> Doubts:
         """When fills of side `o` moved an asset by what they do not fully tell."""
@@ -282,18 +334,26 @@ class States:
         """A ledger entry of side `o`. False where it moves nothing."""
         if self.promises.contracts[o].ledger_covers != "all" and entry.reason in OF_TRADES:
             return False
-        self._add("ledger", o, (entry.asset,), (entry.ts_us, seq), to_decimal(entry.delta))
+        self._put(self._axis("ledger", o, (entry.asset,)), (entry.ts_us, seq), to_decimal(entry.delta))
         return True
 
-    def _add(self, kind: str, o: int, key: Key, mark: Mark, delta: Decimal) -> None:
+    def _axis(self, kind: str, o: int, key: Key) -> Axis:
         axes = self.axes[kind, o]
         axis = axes.get(key)
         if axis is None:
-            axis = axes[key] = Axis()
+            axis = axes[key] = Axis("balance" if kind == "ledger" else kind, key)
             axis.since_us = self.since_us
-        axis.add(mark, delta)
+        return axis
+
+    def _put(self, axis: Axis, mark: Mark, delta: Decimal) -> None:
+        marks = axis.marks
+        if marks and marks[-1] < mark:
+            marks.append(mark)
+            axis.deltas.append(delta)
+        else:
+            axis.add(mark, delta)
         if mark[0] <= axis.watched_us:
-            axis.watched_us = self.told.moved("balance" if kind == "ledger" else kind, key, mark[0])
+            axis.watched_us = self.told.moved(axis.kind, axis.key, mark[0])
 
     def watch(self, kind: str, key: Key, until_us: int) -> None:
         """Tell of movements up to that time: what was judged may have seen them."""
@@ -306,6 +366,8 @@ class States:
     def snapshot(self, o: int, kind: str, key: Key, snapshot: Snapshot, snapshot_id: str | None) -> bool:
         """A reported state. True where it belongs to a complete snapshot that has ended already."""
         state = self.key_state(kind, key)
+        if snapshot.anchor is not None:
+            self.expect_anchors()
         kept = state.snapshots[o]
         at = bisect_right(kept, snapshot.ts_us, key=_time_of)
         first = bisect_left(kept, snapshot.ts_us, hi=at, key=_time_of)
