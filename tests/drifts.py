@@ -114,6 +114,7 @@ class Reader:
 
     def write(self, snapshot_limit: int | None = None) -> None:
         """Drain."""
+        self.windows.settle_restored()
         self.windows.forget()
         alerts = [entry.alert for entry in self.register.published]
         self.published += [msgspec.json.decode(msgspec.json.encode(a), type=Discrepancy) for a in alerts]
@@ -138,7 +139,7 @@ class Reader:
         """Instrument and number of the window of drifts that stand, from what was published."""
         newest = {alert.alert_id: alert for alert in self.published}
         return {
-            (alert.instrument or "", alert.interval.from_us // LENGTH)
+            (alert.instrument or alert.asset or "", alert.interval.from_us // LENGTH)
             for alert in newest.values()
             if alert.status == "OPEN" and alert.interval
         }
@@ -260,13 +261,13 @@ def check(one: World, reader: Reader) -> Truth:
     reader.write()
     assert reader.standing == set(expected.drifts), "standing (left: published, right: true)"
     for sight in reader.windows.live():
-        place = sight.span.instrument, sight.span.from_us // LENGTH
+        place = sight.span.subject, sight.span.from_us // LENGTH
         ours, theirs = expected.nets.get(place, ({}, {}))
         assert [fractions(net) for net in sight.nets] == [ours, theirs], place
         assert fractions(sight.drift) == expected.drifts.get(place, {}), place
     if not one.late:
         opened = {
-            (alert.instrument or "", alert.interval.from_us // LENGTH)
+            (alert.instrument or alert.asset or "", alert.interval.from_us // LENGTH)
             for alert in reader.published
             if alert.transition == "OPENED" and alert.interval
         }

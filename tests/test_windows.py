@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_recon.core import drift, windows
+from stream_recon.core.nets import net_of
+from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.trades import Rules
 from stream_recon.domain.contracts import Contracts, FeedContract
-from stream_recon.domain.discrepancies import alert_id
+from stream_recon.domain.discrepancies import SplitPart, alert_id, explained_in_full
 from stream_recon.domain.events import ORIGINS
 from tests.drifts import (
     CONTRACTS,
@@ -256,8 +258,34 @@ def test_a_feed_that_promises_nothing_is_summed_but_not_compared() -> None:
 
 def test_the_causes_that_are_known_are_named() -> None:
     reader = Reader()
-    reader.windows.causes = lambda span: [f"{span.instrument} {(span.from_us - START) // SECOND}"]
-    assert only(read([], [move("1", 15)], reader)).explained_by == ["BTC 10"]
+    whole = net_of(move("1", 15))
+    reader.windows.causes = lambda span: [Contribution(f"{span.subject} {(span.from_us - START) // SECOND}", whole)]
+    alert = only(read([], [move("1", 15)], reader))
+    assert alert.explained_by == ["BTC 10"]
+    assert alert.split == [SplitPart("known_causes", "10", ["BTC 10"])]
+    assert explained_in_full(alert)
+    assert not alert.notify
+
+
+@pytest.mark.parametrize(
+    ("known", "split", "explained_by"),
+    [
+        ({"qty": "7", "notional": "15", "fee:USD": "0.1"}, [("known_causes", "7"), ("unexplained", "3")], ["cause"]),
+        ({"qty": "10", "notional": "14", "fee:USD": "0.1"}, [("known_causes", "10")], []),
+        ({"qty": "10", "notional": "15", "fee:BNB": "1"}, [("known_causes", "10")], []),
+        ({"notional": "15"}, [("unexplained", "10")], ["cause"]),
+    ],
+)
+def test_a_drift_is_explained_only_where_the_causes_account_for_all_of_it(
+    known: dict[str, str], split: list[tuple[str, str]], explained_by: list[str]
+) -> None:
+    reader = Reader()
+    reader.windows.causes = lambda _: [Contribution("cause", {m: Decimal(amount) for m, amount in known.items()})]
+    alert = only(read([], [move("1", 15)], reader))
+    assert [(part.name, part.amount) for part in alert.split] == split
+    assert alert.explained_by == explained_by
+    assert not explained_in_full(alert)
+    assert alert.notify
 
 
 def test_where_a_record_is_known_to_be_lost_nothing_is_told_until_it_is_found() -> None:
