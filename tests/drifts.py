@@ -1,4 +1,7 @@
-"""Worlds of moves in virtual time for the windows: what two origins moved, in which order it is read, and who dies."""
+"""Worlds of moves in virtual time for the windows: what two origins moved, in which order it is read, and who dies.
+
+Fills are given to the windows themselves, as the trade book would; entries of ledgers are read by a whole lane.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,18 @@ import msgspec
 
 from stream_recon.core import window_memory
 from stream_recon.core.accounts import Directory
+from stream_recon.core.lane import Batch, Lane
+from stream_recon.core.memory import Changes
 from stream_recon.core.movements import Move
 from stream_recon.core.register import Register
 from stream_recon.core.trades import Rules
 from stream_recon.core.window_memory import WindowChanges
 from stream_recon.core.windows import Windows
 from stream_recon.domain.contracts import Contracts, FeedContract
+from stream_recon.domain.decode import decode_pack
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.events import ORIGINS
-from tests.oracles.delta import Setting, Sums, Told, Truth, truth
+from tests.oracles.delta import Posting, Setting, Sums, Told, Truth, truth, truth_of_ledgers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -114,6 +120,7 @@ class Reader:
 
     def write(self, snapshot_limit: int | None = None) -> None:
         """Drain."""
+        self.windows.settle_restored()
         self.windows.forget()
         alerts = [entry.alert for entry in self.register.published]
         self.published += [msgspec.json.decode(msgspec.json.encode(a), type=Discrepancy) for a in alerts]
@@ -136,12 +143,7 @@ class Reader:
     @property
     def standing(self) -> set[tuple[str, int]]:
         """Instrument and number of the window of drifts that stand, from what was published."""
-        newest = {alert.alert_id: alert for alert in self.published}
-        return {
-            (alert.instrument or "", alert.interval.from_us // LENGTH)
-            for alert in newest.values()
-            if alert.status == "OPEN" and alert.interval
-        }
+        return standing(self.published)
 
     @property
     def said(self) -> list[tuple[str, int, str]]:
@@ -219,8 +221,12 @@ def live(rng: random.Random, one: World) -> Reader:
     # Where nothing is late, what is forgotten is not missed.
     horizon_s = 3600 if one.late else rng.choice((3600, 12))
     reader = Reader(Rules(window_us=LENGTH, horizon_us=horizon_s * SECOND))
-    logs = one.logs
-    records = [(*logs[0], beat(END_S)), (*logs[1], beat(END_S))]
+    lead(rng, reader, ([*one.logs[0], beat(END_S)], [*one.logs[1], beat(END_S)]))
+    return reader
+
+
+def lead(rng: random.Random, reader: Reader | LedgerReader, records: tuple[Sequence[Any], Sequence[Any]]) -> None:
+    """Let a reader read both logs."""
     at = [0, 0]  # what has been read
     safe = (0, 0)  # what a successor reads on from
     trouble = rng.random() < 0.7
@@ -240,7 +246,6 @@ def live(rng: random.Random, one: World) -> Reader:
             if what < 0.3:
                 reader.start()
     reader.write()
-    return reader
 
 
 def told_in(log: Sequence[Record]) -> list[Told]:
@@ -253,30 +258,49 @@ def fractions(net: Net) -> Sums:
     return {measure: Fraction(amount) for measure, amount in net.items()}
 
 
+CLOSED = (START + END_S * SECOND) // LENGTH - 2
+"""The newest window that is closed at the end."""
+
+
 def check(one: World, reader: Reader) -> Truth:
     """Hold what was published, and what is remembered, against the oracle."""
-    expected = truth((told_in(one.logs[0]), told_in(one.logs[1])), SETTING, (START + END_S * SECOND) // LENGTH - 2)
+    expected = truth((told_in(one.logs[0]), told_in(one.logs[1])), SETTING, CLOSED)
+    hold(expected, reader, late=one.late)
+    return expected
+
+
+def hold(expected: Truth, reader: Reader | LedgerReader, *, late: bool) -> None:
+    """Hold what was published, and what is remembered, against what must be so."""
     reader.windows.settle()
     reader.write()
-    assert reader.standing == set(expected.drifts), "standing (left: published, right: true)"
+    published = [alert for alert in reader.published if alert.identity == "net_change"]
+    assert standing(published) == set(expected.drifts), "standing (left: published, right: true)"
     for sight in reader.windows.live():
-        place = sight.span.instrument, sight.span.from_us // LENGTH
+        place = sight.span.subject, sight.span.from_us // LENGTH
         ours, theirs = expected.nets.get(place, ({}, {}))
         assert [fractions(net) for net in sight.nets] == [ours, theirs], place
         assert fractions(sight.drift) == expected.drifts.get(place, {}), place
-    if not one.late:
-        opened = {
-            (alert.instrument or "", alert.interval.from_us // LENGTH)
-            for alert in reader.published
-            if alert.transition == "OPENED" and alert.interval
-        }
+    if not late:
+        opened = {place_of(alert) for alert in published if alert.transition == "OPENED"}
         # What is over by the time a feed has passed two ends at once need not have been said.
         assert opened <= expected.ever, "ever (left: published, right: true)"
     versions: dict[str, list[int]] = {}
-    for alert in reader.published:
+    for alert in published:
+        assert sum(Fraction(part.amount) for part in alert.split) == Fraction(alert.residual or 0), "parts add up"
         versions.setdefault(alert.alert_id, []).append(alert.version)
     assert all(seen == list(range(1, len(seen) + 1)) for seen in versions.values()), "versions grow by one"
-    return expected
+
+
+def place_of(alert: Discrepancy) -> tuple[str, int]:
+    """Instrument or asset of a drift, and the number of its window."""
+    assert alert.interval is not None
+    return alert.instrument or alert.asset or "", alert.interval.from_us // LENGTH
+
+
+def standing(published: Iterable[Discrepancy]) -> set[tuple[str, int]]:
+    """The places of drifts that stand in the end."""
+    newest = {alert.alert_id: alert for alert in published}
+    return {place_of(alert) for alert in newest.values() if alert.status == "OPEN"}
 
 
 def argue_all(seeds: Iterable[int]) -> int:
@@ -292,5 +316,157 @@ def argue_all(seeds: Iterable[int]) -> int:
     return drifts
 
 
+# -- ledgers ----------------------------------------------------------------------------------------------------------
+
+COVERS = ("all", "non_trade")
+
+
+class Ledgers(NamedTuple):
+    """What both origins tell of their ledgers, copies included, and when it comes: (s, entry)."""
+
+    logs: tuple[list[tuple[float, Posting]], list[tuple[float, Posting]]]
+    covers: tuple[str, str]
+    late: bool
+
+
+def ledger_contracts(covers: Sequence[str] = ("all", "all"), promises: Sequence[str] = ("complete", "complete"),
+                     **more: Any) -> Contracts:  # fmt: skip
+    """Nothing but ledgers."""
+    return Contracts(
+        contracts=tuple(
+            FeedContract.model_validate(
+                {"origin": origin, "order_within_us": WITHIN, "grace_us": GRACE, "fills": "absent", "orders": "absent",
+                 "positions": "absent", "balances": "absent", "ledger": promises[o], "ledger_covers": covers[o], **more}
+            )
+            for o, origin in enumerate(ORIGINS)
+        )
+    )  # fmt: skip
+
+
+def posting(ledger_id: str, at_s: float, delta: str = "10", asset: str = "USD", reason: str = "deposit") -> Posting:
+    """A deposit of ten, unless said otherwise."""
+    return Posting(START + round(at_s * SECOND), ledger_id, asset, delta, reason)
+
+
+class LedgerReader:
+    """A lane that reads two ledgers, and what it published."""
+
+    def __init__(self, rules: Rules | None = None, contracts: Contracts | None = None) -> None:
+        self.rules = rules or Rules(window_us=LENGTH)
+        self.contracts = contracts or ledger_contracts()
+        self.written: list[bytes] = []
+        self.published: list[Discrepancy] = []
+        self.offset = 0
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew from what was written."""
+        self.lane = Lane(0, self.contracts, self.rules)
+        for changes in self.written:
+            self.lane.restore(msgspec.msgpack.decode(changes, type=Changes))
+
+    @property
+    def windows(self) -> Windows:
+        """Those of its lane."""
+        return self.lane.windows
+
+    def read(self, o: int, one: Posting | float | bytes) -> None:
+        """Read an entry, or a heartbeat up to that second, or a record as it is."""
+        origin = ORIGINS[o]
+        event: dict[str, Any] = {"type": "heartbeat", "origin": origin, "source": f"{origin}|venue"}
+        if isinstance(one, Posting):
+            event |= {"type": "ledger", "venue": "venue", "account_id": "alice", **one._asdict()}
+            event |= {"event_id": f"{origin}:{one.ledger_id}:{self.offset}", "source": None}
+        elif not isinstance(one, bytes):
+            event["through_us"] = START + round(one * SECOND)
+        value = one if isinstance(one, bytes) else msgspec.json.encode({k: v for k, v in event.items() if v})
+        time_us = START + 10_000 * SECOND
+        events = decode_pack([value], [b"venue|alice"], [time_us], origin, "balances")
+        self.lane.step(Batch(origin, "balances", f"{origin}.balances", [self.offset], [time_us], [value], events))
+        self.offset += 1
+
+    def read_all(self, internal: Sequence[Posting], exchange: Sequence[Posting]) -> LedgerReader:
+        """Read both to their ends, with closing heartbeats."""
+        for o, log in enumerate((internal, exchange)):
+            for one in log:
+                self.read(o, one)
+            self.read(o, END_S)
+        self.write()
+        return self
+
+    def write(self, snapshot_limit: int | None = None) -> None:
+        """Drain."""
+        drained = self.lane.drain()
+        alerts = [entry.alert for entry in drained.published if isinstance(entry.alert, Discrepancy)]
+        self.published += [msgspec.json.decode(msgspec.json.encode(alert), type=Discrepancy) for alert in alerts]
+        self.written.append(msgspec.msgpack.encode(drained.changes))
+        if snapshot_limit is not None:
+            self.written = [msgspec.msgpack.encode(changes) for changes in self.lane.snapshot(snapshot_limit)]
+
+    @property
+    def drifts(self) -> list[Discrepancy]:
+        """What was published of net changes."""
+        return [alert for alert in self.published if alert.identity == "net_change"]
+
+
+def ledgers(rng: random.Random) -> Ledgers:
+    """A minute of entries, most of them near the ends of windows, with everything that may go wrong."""
+    late = rng.random() < 0.3
+    logs: tuple[list[tuple[float, Posting]], list[tuple[float, Posting]]] = ([], [])
+    for number in range(rng.randint(1, 14)):
+        at_s = 10 * rng.randint(0, 5) + rng.choice((-0.5, 0, 0, 0.000001, 1, 2, 5)) + 10
+        base = posting(str(number), at_s, rng.choice(("1", "2", "-2.5", "-1", "0")), rng.choice(("USD", "USD", "BTC")),
+                       rng.choice(("deposit", "funding", "fee", "trade")))  # fmt: skip
+        common_id = rng.random() < 0.8
+        for o in (0, 1):
+            if rng.random() < 0.15:
+                continue
+            skew_us = o * round(rng.choice((0, 0, 0.000001, 0.5, 2)) * SECOND)
+            one = base._replace(ts_us=base.ts_us + skew_us, ledger_id=base.ledger_id + ("" if common_id else "ie"[o]))
+            if rng.random() < 0.2:
+                one = rng.choice((one._replace(delta="3"), one._replace(asset="EUR"),
+                                  one._replace(delta=f"{float(one.delta):.2f}")))  # fmt: skip
+            late_s = rng.choice((5, 12, 40)) if late and rng.random() < 0.2 else 0
+            logs[o].append(((one.ts_us - START) / SECOND + rng.uniform(0, 2) + late_s, one))
+            while rng.random() < 0.2:  # copies, perhaps contradicting ones
+                copy = one._replace(delta=rng.choice((one.delta, one.delta, "7")))
+                logs[o].append(((one.ts_us - START) / SECOND + rng.uniform(0, 2) + late_s, copy))
+    for log in logs:
+        log.sort(key=lambda each: each[0])
+    return Ledgers(logs, (rng.choice(COVERS), rng.choice(COVERS)), late)
+
+
+def live_ledgers(rng: random.Random, one: Ledgers) -> LedgerReader:
+    """Read both ledgers in some interleaving, writing now and then, and dying."""
+    horizon_s = 3600 if one.late else rng.choice((3600, 12))
+    rules = Rules(window_us=LENGTH, horizon_us=horizon_s * SECOND)
+    reader = LedgerReader(rules, ledger_contracts(one.covers))
+    records = tuple([*(each for _, each in log), float(END_S)] for log in one.logs)
+    lead(rng, reader, (records[0], records[1]))
+    return reader
+
+
+def check_ledgers(one: Ledgers, reader: LedgerReader) -> Truth:
+    """Hold what was published, and what is remembered, against the oracle."""
+    ours, theirs = ([each for _, each in log] for log in one.logs)
+    expected = truth_of_ledgers((ours, theirs), SETTING, CLOSED, cover_all=one.covers == ("all", "all"))
+    hold(expected, reader, late=one.late)
+    return expected
+
+
+def argue_ledgers(seeds: Iterable[int]) -> int:
+    """Many worlds of ledgers, each lived through once; a failure names its seed. How many drifts there were."""
+    drifts = 0
+    for seed in seeds:
+        rng = random.Random(seed)
+        one = ledgers(rng)
+        try:
+            drifts += len(check_ledgers(one, live_ledgers(rng, one)).drifts)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+    return drifts
+
+
 if __name__ == "__main__":  # python -m tests.drifts FIRST LAST
     print(argue_all(range(int(sys.argv[1]), int(sys.argv[2]))))
+    print(argue_ledgers(range(int(sys.argv[1]), int(sys.argv[2]))))

@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_recon.core import drift, windows
+from stream_recon.core.books import AccountBook
+from stream_recon.core.ledger import Entries
+from stream_recon.core.nets import net_of
+from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.trades import Rules
 from stream_recon.domain.contracts import Contracts, FeedContract
-from stream_recon.domain.discrepancies import alert_id
+from stream_recon.domain.discrepancies import SplitPart, alert_id, explained_in_full
 from stream_recon.domain.events import ORIGINS
 from tests.drifts import (
     CONTRACTS,
@@ -24,15 +28,23 @@ from tests.drifts import (
     SECOND,
     START,
     WITHIN,
+    LedgerReader,
     Reader,
     Record,
     argue_all,
+    argue_ledgers,
     beat,
     check,
+    check_ledgers,
     fills,
     key_of,
+    ledger_contracts,
+    ledgers,
     live,
+    live_ledgers,
     move,
+    place_of,
+    posting,
     record,
     world,
 )
@@ -256,8 +268,34 @@ def test_a_feed_that_promises_nothing_is_summed_but_not_compared() -> None:
 
 def test_the_causes_that_are_known_are_named() -> None:
     reader = Reader()
-    reader.windows.causes = lambda span: [f"{span.instrument} {(span.from_us - START) // SECOND}"]
-    assert only(read([], [move("1", 15)], reader)).explained_by == ["BTC 10"]
+    whole = net_of(move("1", 15))
+    reader.windows.causes = lambda span: [Contribution(f"{span.subject} {(span.from_us - START) // SECOND}", whole)]
+    alert = only(read([], [move("1", 15)], reader))
+    assert alert.explained_by == ["BTC 10"]
+    assert alert.split == [SplitPart("known_causes", "10", ["BTC 10"])]
+    assert explained_in_full(alert)
+    assert not alert.notify
+
+
+@pytest.mark.parametrize(
+    ("known", "split", "explained_by"),
+    [
+        ({"qty": "7", "notional": "15", "fee:USD": "0.1"}, [("known_causes", "7"), ("unexplained", "3")], ["cause"]),
+        ({"qty": "10", "notional": "14", "fee:USD": "0.1"}, [("known_causes", "10")], []),
+        ({"qty": "10", "notional": "15", "fee:BNB": "1"}, [("known_causes", "10")], []),
+        ({"notional": "15"}, [("unexplained", "10")], ["cause"]),
+    ],
+)
+def test_a_drift_is_explained_only_where_the_causes_account_for_all_of_it(
+    known: dict[str, str], split: list[tuple[str, str]], explained_by: list[str]
+) -> None:
+    reader = Reader()
+    reader.windows.causes = lambda _: [Contribution("cause", {m: Decimal(amount) for m, amount in known.items()})]
+    alert = only(read([], [move("1", 15)], reader))
+    assert [(part.name, part.amount) for part in alert.split] == split
+    assert alert.explained_by == explained_by
+    assert not explained_in_full(alert)
+    assert alert.notify
 
 
 def test_where_a_record_is_known_to_be_lost_nothing_is_told_until_it_is_found() -> None:
@@ -328,6 +366,168 @@ def test_windows_of_another_length_start_anew_from_what_waits() -> None:
     ]
 
 
+def test_halves_and_drifts_that_stand_go_on_in_windows_of_another_length_and_the_old_alerts_are_cleared() -> None:
+    # One has no twin; the other differs, which is told by the comparison of trades, and goes with its window.
+    reader = read([move("2", 25)], [move("1", 5), move("2", 25, qty="11")])
+    assert reader.said == [("OPENED", 0, "10"), ("OPENED", 2, "1")]
+    reader.rules = Rules(window_us=2 * LENGTH)
+    reader.start()
+    for o in (0, 1):
+        reader.read(o, beat(END_S + 1))
+    reader.write()
+    newest = {alert.alert_id: alert for alert in reader.published}
+    assert sorted(alert.status for alert in newest.values()) == ["CLEARED", "CLEARED", "OPEN"]
+    alert = next(alert for alert in newest.values() if alert.status == "OPEN")
+    assert alert.interval is not None
+    assert alert.interval.to_us - alert.interval.from_us == 2 * LENGTH
+    assert alert.residual == "10"
+    said = len(reader.published)
+    reader.start()
+    reader.write()
+    assert len(reader.published) == said
+    reader.read(0, fills(move("1", 5))[0])
+    for o in (0, 1):
+        reader.read(o, beat(END_S + 2))
+    reader.write()
+    assert {alert.status for alert in {alert.alert_id: alert for alert in reader.published}.values()} == {"CLEARED"}
+
+
+def test_windows_that_are_turned_off_and_on_again_do_not_know_what_came_in_between() -> None:
+    reader = read([], [move("1", 5)])
+    reader.rules = Rules(window_us=0)
+    reader.start()
+    reader.read(0, fills(move("1", 5))[0])  # nobody looks
+    reader.write()
+    assert reader.said == [("OPENED", 0, "10"), ("CLEARED", 0, "10")]
+    reader.rules = Rules(window_us=LENGTH)
+    reader.start()
+    for o in (0, 1):
+        reader.read(o, beat(END_S + 1))
+    reader.write()
+    assert len(reader.said) == 2
+
+
+def test_windows_may_have_another_length_for_a_while() -> None:
+    reader = read([], [move("1", 5), move("2", 45)])
+    for length_us in (3 * LENGTH, LENGTH):
+        reader.rules = Rules(window_us=length_us)
+        reader.start()
+        if length_us > LENGTH:
+            reader.read(0, fills(move("1", 5))[0])
+        for o in (0, 1):
+            reader.read(o, beat(END_S + 1 if length_us > LENGTH else END_S + 2))
+        reader.write()
+    newest = {alert.alert_id: alert for alert in reader.published}.values()
+    places = {(alert.interval.from_us, alert.interval.to_us, alert.status) for alert in newest if alert.interval}
+    assert {place for place in places if place[2] == "OPEN"} == {(START + 4 * LENGTH, START + 5 * LENGTH, "OPEN")}
+
+
+# -- ledgers ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_that_one_ledger_lacks_is_the_drift_of_its_asset_and_names_its_cause() -> None:
+    common = [posting(str(n), n) for n in range(30)]
+    reader = LedgerReader().read_all([*common[:15], *common[16:]], common)
+    alert = reader.drifts[0]
+    assert len(reader.drifts) == 1
+    assert (alert.asset, alert.instrument, alert.kind) == ("USD", None, "net_change_mismatch")
+    start = START + 10 * SECOND
+    assert alert.alert_id == alert_id(
+        NAME, "net_change", "net_change_mismatch", "internal:exchange", "asset", "USD", str(start), str(LENGTH)
+    )
+    assert [(f.field, f.internal, f.exchange, f.difference) for f in alert.fields] == [("delta", "90", "100", "-10")]
+    assert alert.residual == "10"
+    assert "the exchange's ledger of USD changed by 10 more than ours" in alert.cause
+    cause = reader.published[0]
+    assert cause.kind == "ledger_missing"
+    assert alert.split == [SplitPart("known_causes", "10", [cause.alert_id])]
+    assert alert.explained_by == [cause.alert_id]
+    assert not alert.notify
+
+
+def test_an_entry_that_differs_explains_the_window_of_the_earlier_twin() -> None:
+    reader = LedgerReader().read_all(
+        [posting("1", 9.9), posting("2", 15)], [posting("1", 10.1, "12"), posting("2", 15)]
+    )
+    assert [(alert.residual, place_of(alert)[1] - START // LENGTH) for alert in reader.drifts] == [("2", 0)]
+    assert [alert.explained_by for alert in reader.drifts] == [[reader.published[0].alert_id]]
+    assert reader.published[0].kind == "balance_mismatch"
+
+
+def test_entries_of_different_assets_under_one_id_are_a_drift_of_both_with_one_cause() -> None:
+    reader = LedgerReader().read_all([posting("1", 5)], [posting("1", 5, asset="EUR")])
+    assert {alert.asset: alert.residual for alert in reader.drifts} == {"USD": "-10", "EUR": "10"}
+    assert all(explained_in_full(alert) for alert in reader.drifts)
+
+
+def test_what_else_moved_is_told_as_unexplained() -> None:
+    # The ledgers find these two by what they say; their ids differ, and so do the windows.
+    ours, theirs = [posting("i", 7, "5")], [posting("e", 12.5, "5"), posting("1", 5)]
+    contracts = ledger_contracts(grace_us=6 * SECOND)
+    reader = LedgerReader(contracts=contracts).read_all(ours, theirs)
+    alert = reader.drifts[0]
+    assert alert.residual == "5"
+    assert [(part.name, part.amount) for part in alert.split] == [("known_causes", "10"), ("unexplained", "-5")]
+    assert alert.explained_by == [reader.published[0].alert_id]
+    assert alert.notify
+
+
+def test_copies_of_an_entry_count_once_and_contradicting_ones_explain_nothing() -> None:
+    same = [posting("1", 5), posting("2", 6)]
+    reader = LedgerReader().read_all([*same, posting("1", 5), posting("2", 6, "77")], same)
+    assert reader.drifts == []
+    reader = LedgerReader().read_all([same[0], posting("1", 5, "77")], [posting("1", 5, "77")])
+    assert {alert.kind for alert in reader.published} == {
+        "duplicate_conflict", "balance_mismatch", "net_change_mismatch",
+    }  # fmt: skip
+    mismatch = next(alert for alert in reader.published if alert.kind == "balance_mismatch")
+    assert [alert.explained_by for alert in reader.drifts] == [[mismatch.alert_id]]
+
+
+@pytest.mark.parametrize(
+    ("covers", "promises", "told"),
+    [
+        (("all", "all"), ("complete", "complete"), {"USD", "EUR"}),
+        (("all", "non_trade"), ("complete", "complete"), {"USD"}),
+        (("all", "all"), ("complete", "partial"), set()),
+        (("all", "all"), ("absent", "complete"), set()),
+    ],
+)
+def test_entries_count_where_both_promise_them(
+    covers: tuple[str, str], promises: tuple[str, str], told: set[str]
+) -> None:
+    reader = LedgerReader(contracts=ledger_contracts(covers, promises))
+    reader.read_all([], [posting("1", 5), posting("2", 5, asset="EUR", reason="fee")])
+    assert {alert.asset for alert in reader.drifts} == told
+
+
+def test_a_lost_record_of_balances_holds_back_the_drift_of_its_time_alone() -> None:
+    reader = LedgerReader()
+    reader.read(0, posting("0", 1))
+    reader.read(0, b"{}")
+    common = [posting("2", 12), posting("4", 55)]
+    reader.read_all(common, [posting("0", 1), posting("1", 5), common[0], posting("3", 45), common[1]])
+    assert [place_of(alert)[1] - START // LENGTH for alert in reader.drifts] == [4]
+
+
+def test_an_account_keeps_the_drifts_of_its_fills_and_of_its_ledgers_apart() -> None:
+    reader = LedgerReader(contracts=ledger_contracts(fills="complete"))
+    reader.windows.add(reader.lane.directory.account("venue", "alice"), 1, key_of("1", instrument="USD"),
+                       move("1", 5, instrument="USD"))  # fmt: skip
+    reader.read_all([], [posting("1", 5)])
+    assert [alert.asset for alert in reader.drifts] == ["USD"]  # it does not wait for fills
+    places = {(sight.span.matter, tuple(sight.nets[1])) for sight in reader.windows.live()}
+    assert places == {("ledger", ("delta",)), ("fills", ("qty", "notional", "fee:USD"))}
+
+
+def test_a_ledger_that_is_no_longer_promised_is_not_accused_any_more() -> None:
+    reader = LedgerReader().read_all([], [posting("1", 5)])
+    reader.contracts = ledger_contracts(promises=("partial", "complete"))
+    reader.start()
+    reader.write()
+    assert [alert.transition for alert in reader.drifts] == ["OPENED", "CLEARED"]
+
+
 # -- in a lane --------------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +576,29 @@ def test_any_world_ends_as_the_oracle_says(seed: int) -> None:
     rng = random.Random(seed)
     one = world(rng)
     check(one, live(rng, one))
+    entries = ledgers(rng)
+    check_ledgers(entries, live_ledgers(rng, entries))
+
+
+def test_lives_of_ledgers_with_crashes_copies_and_late_entries_end_as_the_oracle_says() -> None:
+    assert argue_ledgers(SEEDS) > len(SEEDS)
+
+
+LEDGER_BITES = [
+    (windows, "entry_key", lambda account, entry: f"{account}\x1f\x1f{entry.ledger_id}\x1f"),  # whatever the asset
+    (Entries, "nets", lambda _, __: True),
+    (Entries, "add", lambda _, __, ___: True),  # copies count too
+    (AccountBook, "put_entry", lambda _, __, ___: False),  # none counts
+]
+
+
+@pytest.mark.parametrize("rule", LEDGER_BITES, ids=lambda rule: rule[1])
+def test_the_harness_of_ledgers_bites_a_core_without(
+    rule: tuple[object, str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(*rule)
+    with pytest.raises(AssertionError, match="seed"):
+        argue_ledgers(SEEDS)
 
 
 def bites() -> Iterator[tuple[object, str, object]]:

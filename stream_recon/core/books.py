@@ -18,16 +18,19 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stream_recon.core.causes import Cause, split, subjects_of
+from stream_recon.core.causes import Cause, MovesByKey, residual_in, split, subjects_of
 from stream_recon.core.describe import published_form
 from stream_recon.core.findings import Finding, Told, Verdict
 from stream_recon.core.keeping import BookState, PartsState, take
 from stream_recon.core.ledger import Entries, Entry
-from stream_recon.core.movements import Move
+from stream_recon.core.movements import Move, posting_of
+from stream_recon.core.newest import Packed
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.states import End, States, told_snapshot
+from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
+from stream_recon.core.window_books import entry_key
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
 from stream_recon.domain.discrepancies import FieldDifference, Kind, alert_id
 from stream_recon.domain.events import ORIGINS, STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
@@ -41,13 +44,14 @@ if TYPE_CHECKING:
     from stream_recon.core.promises import Class
     from stream_recon.core.states import Snapshot
     from stream_recon.core.tell_drift import Span
-    from stream_recon.core.trades import Rules
+    from stream_recon.core.trades import Rules, TradeBook
     from stream_recon.core.watermarks import Clock
     from stream_recon.domain.discrepancies import Discrepancy, SplitPart
     from stream_recon.domain.instruments import Instrument
 
-LedgerSides = tuple[tuple[str, str] | None, tuple[str, str] | None]
+EntriesOf = tuple[Entry | None, Entry | None]
 FillsOf = Callable[[str], tuple[Move | None, Move | None]]
+MovesOf = Callable[[str], tuple[list[Move], list[Move]]]
 Agenda = Literal["ledger", "orders", "states"]
 AGENDAS: dict[Agenda, tuple[Class, ...]] = {
     "ledger": ("ledger",),
@@ -81,6 +85,7 @@ class AccountBook:
         self.promises = promises
         self._touched = books.touched
         self._fills_of = books.fills_of
+        self._post = books.post
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
         self._lookup = partial(books.rules.instruments.of, venue)
@@ -117,8 +122,8 @@ class AccountBook:
         self.said: dict[Subject, dict[str, Said]] = {}
         """By subject, by alert id, what stands."""
         self.unknown: dict[Subject, list[Unknown]] = {}
-        self.causes: dict[str, tuple[int, str, LedgerSides]] = {}
-        """By alert id: time, key of the case or nothing, what each side says of a ledger entry."""
+        self.causes: dict[str, tuple[int, str, EntriesOf]] = {}
+        """By alert id: time, key of the case or nothing, what each side has as a ledger entry."""
         self.touched = False
         """Something was put in since the last drain."""
         self.rewrite = False
@@ -338,12 +343,13 @@ class AccountBook:
         entry = Entry(
             event.ts_us, self.next_seq(o), event.ledger_id, event.asset, event.delta, event.reason, event.ref_id, told
         )
-        self.put_entry(o, entry)
+        if self.put_entry(o, entry) and self.entries.nets(entry):
+            self._post(self.account, o, entry)
         self.changes.entries.append((o, entry))
         self.touch()
 
-    def put_entry(self, o: int, entry: Entry) -> None:
-        """Keep an entry until it is due, and let it move its balance."""
+    def put_entry(self, o: int, entry: Entry) -> bool:
+        """Keep an entry until it is due, and let it move its balance. False: it is a copy of one that is known."""
         news = self.entries.add(o, entry)
         subject = ("ledger",)
         if entry.ts_us <= self.judged_us.get(subject, UNKNOWN_US):
@@ -353,6 +359,7 @@ class AccountBook:
             self.push("ledger", entry.ts_us + self.promises.wait_us, subject)
         if news:
             self.states.entry(o, entry.seq, entry)
+        return news
 
     # -- what is due --------------------------------------------------------------------------------------------------
 
@@ -370,7 +377,7 @@ class AccountBook:
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
-    def add_cause(self, name: str, ts_us: int, key: str, entries: LedgerSides = (None, None)) -> None:
+    def add_cause(self, name: str, ts_us: int, key: str, entries: EntriesOf = (None, None)) -> None:
         """A discrepancy of a trade or a ledger entry stands that others may follow from."""
         if self.causes.get(name) != (ts_us, key, entries) or key:
             self.causes[name] = (ts_us, key, entries)
@@ -406,9 +413,12 @@ class Books:
     """The books of all accounts of one partition number, and what was published of them."""
 
     def __init__(
-        self, partition: int | None, directory: Directory, conditions: Conditions, rules: Rules, fills_of: FillsOf
+        self, partition: int | None, directory: Directory, conditions: Conditions, rules: Rules, trades: TradeBook
     ) -> None:
-        self.fills_of = fills_of
+        self.fills_of: FillsOf = trades.fills_of
+        self.moves_of: MovesOf = trades.moves_of
+        self.post: Callable[[Account, int, Entry], None] = _nobody
+        """Who is told of ledger entries that are news."""
         self.partition = partition
         self.directory = directory
         self.conditions = conditions
@@ -440,16 +450,37 @@ class Books:
         promises = Promises(account.contracts, clocks, account.heard)
         account.book = AccountBook(account, promises, self)
 
-    def causes_of_drift(self, span: Span) -> list[str]:
-        """The discrepancies of trades in a window, which its drift may follow from."""
+    def causes_of_drift(self, span: Span) -> list[Contribution]:
+        """The discrepancies of single trades, or ledger entries, that left something residual in a window.
+
+        What is newer than the next window is not looked at: its twins or amendments came too late to tell it apart.
+        """
         account = self.directory.by_name.get(span.account)
         if account is None or account.book is None:
             return []
-        return sorted(
-            cause.alert_id
-            for cause in account.book.causes_in(span.from_us, span.to_us - 1)
-            if any(move is not None and move.instrument == span.instrument for move in cause.fills)
+        book, until_us, found = account.book, 2 * span.to_us - span.from_us, []
+        for name, (ts_us, key, entries) in book.causes.items():
+            if not span.from_us <= ts_us < until_us or (key == "") != (span.matter == "ledger"):
+                continue
+            moves = self._moves_of_trade(key) if key else self._moves_of_entries(book, name, entries)
+            residual = residual_in(span, moves, account.terms.tolerance)
+            if residual:
+                found.append(Contribution(name, residual))
+        return found
+
+    def _moves_of_trade(self, key: str) -> MovesByKey:
+        ours, theirs = self.moves_of(key)
+        return {key: ours}, {key: theirs}
+
+    def _moves_of_entries(self, book: AccountBook, name: str, entries: EntriesOf) -> MovesByKey:
+        known = self.register.newest.kept(name)
+        if isinstance(known, Packed) and known.kind == "duplicate_conflict":
+            return {}, {}  # the first copy counts, whatever the others say
+        ours, theirs = (
+            {entry_key(book.account.name, entry): [posting_of(entry)]} if entry and book.entries.nets(entry) else {}
+            for entry in entries
         )
+        return ours, theirs
 
     # -- what is heard ------------------------------------------------------------------------------------------------
 
@@ -678,7 +709,7 @@ class Books:
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
-                book.add_cause(name, finding.event_us, "", _ledger_sides(finding))
+                book.add_cause(name, finding.event_us, "", finding.entries)
         summed_up_us = book.states.summed_up_us(subject)
         for name, said in before.items():
             if name in now:
@@ -807,13 +838,5 @@ def _causes_span(finding: Finding) -> tuple[int, int]:
     return (first_us if finding.wide_us is None else min(first_us, finding.wide_us), last_us)
 
 
-def _ledger_sides(finding: Finding) -> LedgerSides:
-    """What each side counts for a ledger entry."""
-    said = {field.field: (field.internal, field.exchange) for field in finding.fields}
-    asset = finding.names["asset"]
-    assets = said.get("asset", (asset, asset))
-    ours, theirs = said.get("delta", (None, None))
-    return (
-        (assets[0], ours) if assets[0] is not None and ours is not None else None,
-        (assets[1], theirs) if assets[1] is not None and theirs is not None else None,
-    )
+def _nobody(_account: Account, _o: int, _entry: Entry) -> None:
+    """Nobody is told of ledger entries."""

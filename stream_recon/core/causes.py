@@ -8,24 +8,32 @@ one waterfall: known causes, fees (where both count the fill but not the same fe
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.movements import ZERO, Key, Move, balance_deltas, position_delta, position_key
+from stream_recon.core.nets import Net, add, minus, net_of, subtract, tolerated
+from stream_recon.core.window_books import unit_of
 from stream_recon.domain.amounts import plain, to_decimal
 from stream_recon.domain.discrepancies import SplitPart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
+    from stream_recon.core.cases import Tolerance
     from stream_recon.core.findings import Finding
+    from stream_recon.core.ledger import Entry
+    from stream_recon.core.tell_drift import Span
     from stream_recon.domain.instruments import Instrument
 
     InstrumentOf = Callable[[str], Instrument | None]
 
+    EntriesOf = tuple[Entry | None, Entry | None]
+    """What each side has as a ledger entry."""
 
-Entry = tuple[str, str]
-"""(asset, delta)"""
+MovesByKey = tuple[dict[str, list[Move]], dict[str, list[Move]]]
+"""Of internal and exchange, by what twins share."""
 
 
 class Cause(NamedTuple):
@@ -35,13 +43,13 @@ class Cause(NamedTuple):
     ts_us: int
     fills: tuple[Move | None, Move | None] = (None, None)
     """What counts on each side."""
-    entries: tuple[Entry | None, Entry | None] = (None, None)
+    entries: EntriesOf = (None, None)
     """The same, of a ledger entry."""
 
 
 def subjects_of(cause: Cause, instrument_of: InstrumentOf) -> set[tuple[str, ...]]:
     """What a cause may have effects on: positions, balances and orders."""
-    found: set[tuple[str, ...]] = {("balance", entry[0]) for entry in cause.entries if entry}
+    found: set[tuple[str, ...]] = {("balance", entry.asset) for entry in cause.entries if entry}
     for move in cause.fills:
         if move is not None:
             found.add(("position", *position_key(move.instrument, move.position_side)))
@@ -56,8 +64,8 @@ def _effect(cause: Cause, o: int, finding: Finding, instrument_of: InstrumentOf)
     """What one side counts for a cause, as far as a finding is about it: (without fees, fees)."""
     moved, fees = ZERO, ZERO
     entry = cause.entries[o]
-    if finding.identity == "balance" and entry is not None and entry[0] == finding.names.get("asset"):
-        moved += to_decimal(entry[1])
+    if finding.identity == "balance" and entry is not None and entry.asset == finding.names.get("asset"):
+        moved += to_decimal(entry.delta)
     move = cause.fills[o]
     if move is not None:
         what = instrument_of(move.instrument)
@@ -121,3 +129,35 @@ def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf
         SplitPart("unexplained", plain(ZERO if small else rest)),
     ]
     return [part for part in parts if part.amount != "0"], sorted({*ids, *fee_ids})
+
+
+# -- net changes ------------------------------------------------------------------------------------------------------
+
+
+def residual_in(span: Span, moves: MovesByKey, tolerance: Tolerance) -> Net:
+    """What moves of both sides, by key, that are all there is of a cause leave residual in a window.
+
+    As the windows see them: twins in the window of the earlier one, what has no twin in its own.
+    """
+    found: Net = {}
+    for ts_us, subject, gap in _gaps(moves, tolerance):
+        if subject == span.subject and span.from_us <= ts_us < span.to_us:
+            add(found, gap)
+    return found
+
+
+def _gaps(moves: MovesByKey, tolerance: Tolerance) -> Iterator[tuple[int, str, Net]]:
+    units: dict[str, tuple[list[Move], list[Move]]] = {}
+    for o in (0, 1):
+        for key, of_key in moves[o].items():
+            for move in of_key:
+                units.setdefault(unit_of(key, move), ([], []))[o].append(move)
+    for sides in units.values():
+        for ours, theirs in zip_longest(*sides):
+            if ours is None or theirs is None:
+                one = ours or theirs
+                yield one.ts_us, one.instrument, net_of(one) if ours is None else minus({}, net_of(one))
+            else:
+                gap = minus(net_of(theirs), net_of(ours))
+                subtract(gap, tolerated(ours, theirs, tolerance))
+                yield min(ours.ts_us, theirs.ts_us), ours.instrument, gap

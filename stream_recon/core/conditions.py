@@ -241,14 +241,15 @@ class Conditions:
         return unread is None or not any(start <= ts_us <= end for start, end in unread.spans_us)
 
     def in_doubt(self, span: Span) -> bool:
-        """Whether a fill of that account and time, of either side, is known to be lost."""
+        """Whether a record that a window sums, of either side, is known to be lost."""
+        stream: Stream = "fills" if span.matter == "fills" else "balances"
         holes = [
             (hole.from_us, hole.to_us)
             for o in (0, 1)
             for source in self.gaps.get((o, span.account), ())
             for hole in self.numberings[o, span.account, source].holes
         ]
-        unread = [self.unread.get((o, "fills", span.account)) for o in (0, 1)]
+        unread = [self.unread.get((o, stream, span.account)) for o in (0, 1)]
         lost = holes + [one for each in unread if each is not None for one in each.spans_us]
         return any(start <= span.to_us and span.from_us <= end for start, end in lost)
 

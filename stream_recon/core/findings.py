@@ -10,6 +10,7 @@ from msgspec import Struct
 from stream_recon.domain.events import Stream
 
 if TYPE_CHECKING:
+    from stream_recon.core.ledger import Entry
     from stream_recon.domain.discrepancies import FieldDifference, Identity, Interval, Kind, Reason
 
 Subject = tuple[str, ...]
@@ -48,6 +49,8 @@ class Finding(NamedTuple):
     """Movements of that time may be what it follows from."""
     wide_us: int | None = None
     """Since when what it follows from may lie, if it is not within the span."""
+    entries: tuple[Entry | None, Entry | None] = (None, None)
+    """Of ledgers, what internal and exchange say; of contradicting copies the first and the second."""
     signs: tuple[int, int] = (-1, 1)
     """How a movement that only internal, only exchange has would change the residual, if it is that that is wrong."""
 

@@ -66,17 +66,19 @@ class Lane:
         self.register = Register(rules.age_limit_us if rules is not None else None)
         self.conditions = Conditions(partition, self.directory, self.register)
         self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
-        self.books = Books(partition, self.directory, self.conditions, rules or Rules(), self.book.fills_of)
+        self.books = Books(partition, self.directory, self.conditions, rules or Rules(), self.book)
         self.directory.opened = self.books.open
         self.windows = Windows(self.directory, self.register, rules or Rules())
         self.book.windows = self.windows
         self.windows.in_doubt = self.conditions.in_doubt
         self.windows.causes = self.books.causes_of_drift
+        self.books.post = self.windows.post
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 
     def step(self, batch: Batch) -> None:  # noqa: C901, PLR0912 - the hot path
         """Apply the records of a batch, one by one: each first takes its place, then lifts its source's watermark."""
+        self.settle_restored()
         o = ORIGINS.index(batch.origin)
         origin, stream = batch.origin, batch.stream
         self.books.topics[o, stream] = batch.topic
@@ -101,6 +103,7 @@ class Lane:
             account = accounts.get((venue, event.account_id)) or self.directory.account(venue, event.account_id)
             if conditions.unread_open and conditions.close_unread(o, stream, account, ts_us):
                 self.books.reconsider(account)
+                self.windows.judge_again(account)
             if isinstance(event, Fill):
                 if "fill" not in account.heard[o]:
                     self.books.hear(account, o, "fill")
@@ -235,7 +238,7 @@ class Lane:
 
     def drain(self) -> Drained:
         """Take out what has been concluded and changed since the last call."""
-        self.books.settle_all()
+        self.settle_restored()
         self.book.forget()
         self.books.forget()
         self.windows.forget()
@@ -243,6 +246,11 @@ class Lane:
         known_us = max((feeds.known_us() for feeds in self.directory.feeds.values()), default=UNKNOWN_US)
         retired = self.register.retire(known_us)
         return Drained(published, retired, take_changes(self, published))
+
+    def settle_restored(self) -> None:
+        """Once all that was remembered has been restored: draw its conclusions again, which may explain others."""
+        self.books.settle_all()
+        self.windows.settle_restored()
 
     def restore(self, changes: Changes) -> None:
         """Fold one drained `Changes` into this lane."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stream_recon.core.findings import Finding, Told, Unknown, Verdict
 from stream_recon.core.states import OF_TRADES
@@ -93,6 +94,13 @@ class Entries:
             self.left[o][entry.ledger_id] = entry
         return True
 
+    def nets(self, entry: Entry) -> bool:
+        """Whether an entry counts in net changes: both promise their whole ledger, and of trades all movements."""
+        contracts = self.promises.contracts
+        return all(self.promises.of(o, "ledger") == "complete" for o in (0, 1)) and (
+            entry.reason not in OF_TRADES or all(contract.ledger_covers == "all" for contract in contracts)
+        )
+
     def judge(self, until_us: int) -> Verdict:
         """All that is to be said of entries up to that time; call it within exact arithmetic."""
         verdict = Verdict([], [])
@@ -162,9 +170,8 @@ class Entries:
         if fields:
             names = " and ".join(field.field for field in fields)
             cause = f"both sides have this ledger entry ({ours.reason}), but disagree on {names}"
-            verdict.breaks.append(
-                self._finding("balance_mismatch", "internal:exchange", ours, [ours, theirs], fields, cause)
-            )
+            finding = self._finding("balance_mismatch", "internal:exchange", ours, [ours, theirs], fields, cause)
+            verdict.breaks.append(finding._replace(entries=(ours, theirs)))
 
     def _judge_lone(self, entry: Entry, lacking: int, verdict: Verdict) -> None:
         """An entry without a twin."""
@@ -186,9 +193,8 @@ class Entries:
             f"{here} has this {entry.reason} of {plain(to_decimal(entry.delta))} {entry.asset}, {there} never sent it"
         )
         fields = [FieldDifference("delta", ours, theirs)]
-        verdict.breaks.append(
-            self._finding("ledger_missing", "internal:exchange", entry, [entry], fields, cause, lacking)
-        )
+        finding = self._finding("ledger_missing", "internal:exchange", entry, [entry], fields, cause, lacking)
+        verdict.breaks.append(finding._replace(entries=(None, entry) if lacking == 0 else (entry, None)))
 
     def _contradicted(self, o: int, ledger_id: str, first: Entry | None, copy: Entry, verdict: Verdict) -> None:
         """Two copies of one origin that differ: neither is believed."""
@@ -203,7 +209,9 @@ class Entries:
         names = ", ".join(field.field for field in fields)
         cause = f"{ORIGINS[o]} sent this ledger entry more than once, with different {names}; no copy is believed"
         entries = [copy] if first is None else [first, copy]
-        verdict.breaks.append(self._finding("duplicate_conflict", ORIGINS[o], copy, entries, fields, cause))
+        finding = self._finding("duplicate_conflict", ORIGINS[o], copy, entries, fields, cause)
+        before = replace(copy, asset=said[0], delta=said[1]) if first is None else first
+        verdict.breaks.append(finding._replace(entries=(before, copy)))
 
     def _finding(  # noqa: PLR0913, PLR0917 - a finding is all of these
         self,

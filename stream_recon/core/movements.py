@@ -16,6 +16,7 @@ from stream_recon.domain.amounts import EXACT, to_decimal
 from stream_recon.domain.events import Side
 
 if TYPE_CHECKING:
+    from stream_recon.core.ledger import Entry
     from stream_recon.domain.events import Fill, PositionSide
     from stream_recon.domain.instruments import Instrument
 
@@ -26,7 +27,10 @@ ZERO = Decimal(0)
 
 
 class Move(Struct, array_like=True, gc=False):
-    """One fill that counts from a time on (`sign` 1), or no longer (-1), or a record that changes nothing (0)."""
+    """One fill that counts from a time on (`sign` 1), or no longer (-1), or a record that changes nothing (0).
+
+    Or one entry of a ledger (`posting_of`).
+    """
 
     ts_us: int
     seq: int
@@ -61,6 +65,11 @@ def move_of(fill: Fill) -> Move:
         fill.ts_us, 0, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee, fill.fee_asset,
         fill.position_side, fill.realized_pnl, fill.order_id, fill.client_order_id,
     )  # fmt: skip
+
+
+def posting_of(entry: Entry) -> Move:
+    """An entry of a ledger, as a move: so much of its asset, at no price."""
+    return Move(entry.ts_us, entry.seq, 1, entry.asset, entry.ledger_id, "buy", entry.delta, "")
 
 
 def _signed(sign: int, amount: str) -> Decimal:

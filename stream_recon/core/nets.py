@@ -1,6 +1,7 @@
 """Nets: what movements come to, measure by measure (`qty`, `notional`, `fee:<asset>`), with nothing that is zero.
 
-Bought is positive, sold negative; a fee charged is positive, a rebate negative. All is exact.
+Bought is positive, sold negative; a fee charged is positive, a rebate negative. The entries of a ledger have the one
+measure `delta`. All is exact.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from stream_recon.domain.amounts import EXACT, to_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from stream_recon.core.cases import Tolerance
     from stream_recon.core.movements import Move
@@ -30,6 +31,8 @@ def net_of(move: Move) -> Net:
     qty = to_decimal(move.qty)
     if (move.side == "buy") != (move.sign > 0):
         qty = qty.copy_negate()
+    if not move.price:
+        return {"delta": qty} if qty else {}
     net = {"qty": qty, "notional": EXACT.multiply(qty, to_decimal(move.price))}
     fee = to_decimal(move.fee) if move.fee else ZERO
     if fee:
@@ -37,8 +40,13 @@ def net_of(move: Move) -> Net:
     return net
 
 
-def sum_of(moves: Iterable[Move]) -> Net:
-    """What many moves come to. Inside the exact context operators do what its methods do, at a quarter of the cost."""
+def sum_of(moves: Sequence[Move]) -> Net:
+    """What many fills, or many entries, come to.
+
+    Inside the exact context operators do what its methods do, at a quarter of the cost.
+    """
+    if not moves[0].price:
+        return total(map(net_of, moves))
     qty = notional = ZERO
     fees: dict[str | None, Decimal] = {}
     with localcontext(EXACT):
@@ -94,7 +102,11 @@ def total(nets: Iterable[Net]) -> Net:
 
 
 def tolerated(ours: Move, theirs: Move, tolerance: Tolerance) -> Net:
-    """The part of `theirs - ours`, of twins, that the comparison of trades does not call a difference either."""
+    """The part of `theirs - ours`, of twins, that the comparison one by one does not call a difference either."""
+    gap = minus(net_of(theirs), net_of(ours))
+    if not ours.price:
+        absolute = tolerance._replace(venue_precision=None)
+        return gap if absolute.allows("delta", ours.instrument, ours.qty, theirs.qty) else {}
     asset = theirs.fee_asset or ours.fee_asset or ""
     same_qty = tolerance.allows("qty", asset, ours.qty, theirs.qty)
     same_notional = same_qty and tolerance.allows("price", asset, ours.price, theirs.price)
@@ -102,6 +114,5 @@ def tolerated(ours: Move, theirs: Move, tolerance: Tolerance) -> Net:
         (ours.fee_asset == theirs.fee_asset or not (ours.fee_asset and theirs.fee_asset))
         and tolerance.allows("fee", asset, ours.fee, theirs.fee)
     )
-    gap = minus(net_of(theirs), net_of(ours))
     same = {"qty": same_qty, "notional": same_notional}
     return {measure: amount for measure, amount in gap.items() if same.get(measure, same_fee)}

@@ -405,6 +405,11 @@ class TradeBook:
         ours, theirs = case.sides
         return held(key, ours, theirs), held(key, theirs, ours)
 
+    def moves_of(self, key: str) -> tuple[list[Move], list[Move]]:
+        """The movements that the records of a case make, by side."""
+        case = self.cases.get(key)
+        return (moves_of(key, case.sides[0]), moves_of(key, case.sides[1])) if case is not None else ([], [])
+
     def _clear(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
         late = any(
             seen.arrived_us >= seen.ts_us + account.grace_us[o] for o in (0, 1) for seen in case.sides[o] if seen.ts_us

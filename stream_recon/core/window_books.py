@@ -1,22 +1,25 @@
-"""The windows of one account: its instruments, what waits for its twin, and when to look again."""
+"""The windows of one account: its instruments or assets, what waits for its twin, and when to look again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from stream_recon.core.drift import Chain, Window
 from stream_recon.core.movements import Move
 from stream_recon.core.watermarks import NEVER_US
 
 if TYPE_CHECKING:
-    from stream_recon.core.accounts import Account
+    from stream_recon.core.accounts import Account, Feeds
+    from stream_recon.core.ledger import Entry
 
+Matter = Literal["fills", "ledger"]
+"""What is summed: fills by instrument, or the entries of ledgers by asset."""
 Half = tuple[int, Move]
 """Origin and move of what waits for its twin."""
 
 
 class Track:
-    """One account and instrument."""
+    """One account and instrument, or asset."""
 
     __slots__ = ("base", "moved", "said", "touched", "windows")
 
@@ -46,15 +49,20 @@ class Track:
 
 
 class Book:
-    """One account."""
+    """The fills, or the ledgers, of one account."""
 
     __slots__ = (
-        "account", "agreeing", "changed", "due_us", "ends", "fresh", "from_us", "halves", "owed", "pending",
-        "settled_us", "to_us", "tracks",
+        "account", "agreeing", "changed", "due_us", "ends", "feeds", "fresh", "from_us", "halves", "matter", "name",
+        "owed", "pending", "promised", "settled_us", "to_us", "tracks",
     )  # fmt: skip
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, matter: Matter, feeds: Feeds) -> None:
         self.account = account
+        self.matter = matter
+        self.feeds = feeds
+        self.name = book_name(account.name, matter)
+        self.promised = feeds.promised(0) and feeds.promised(1)
+        """What either side leaves out is a fault; else nothing is compared."""
         self.tracks: dict[str, Track] = {}
         self.pending: list[tuple[int, str, Move]] = []
         """Not taken in yet: origin, key, move."""
@@ -76,12 +84,27 @@ class Book:
         """Units changed since the last drain; True: it knows nothing of them."""
         self.changed = False
 
-    def track(self, instrument: str) -> Track:
-        """The instrument, known or new."""
-        track = self.tracks.get(instrument)
+    def track(self, subject: str) -> Track:
+        """The instrument or asset, known or new."""
+        track = self.tracks.get(subject)
         if track is None:
-            track = self.tracks[instrument] = Track()
+            track = self.tracks[subject] = Track()
         return track
+
+    def known_us(self) -> int:
+        """The time that both feeds have passed."""
+        clocks = self.feeds.clocks
+        return min(clocks[0].watermark_us, clocks[1].watermark_us)
+
+
+def book_name(account: str, matter: Matter) -> str:
+    """What a book is known by: its account, and where it is not of fills, its matter."""
+    return account if matter == "fills" else f"{account}\x1f{matter}"
+
+
+def entry_key(account: str, entry: Entry) -> str:
+    """What the entries of both origins share that are twins, in the shape of a trade key."""
+    return f"{account}\x1f{entry.asset}\x1f{entry.ledger_id}\x1f"
 
 
 def same(one: Move, other: Move) -> bool:
@@ -102,5 +125,5 @@ def unit_of(key: str, move: Move) -> str:
 
 
 def key_of(unit: str) -> str:
-    """The trade key that a unit belongs to."""
+    """The key of a trade or an entry that a unit belongs to."""
     return "\x1f".join(unit.split("\x1f", 4)[:4])

@@ -20,21 +20,24 @@ if TYPE_CHECKING:
     from stream_recon.core.window_books import Book
     from stream_recon.core.windows import Windows
 
+NOTHING_SAID = -1
+
 
 class BookState(Struct, array_like=True):
-    """Of one account, how far its windows are settled, and when to look again."""
+    """Of one book, how far its windows are settled, and when to look again."""
 
-    account: str
+    book: str
+    """Its name: of an account and a matter."""
     settled_us: int
     due_us: int
     ends: list[int]
 
 
 class TrackState(Struct, array_like=True):
-    """Of one account and instrument, what will not change any more."""
+    """Of one book and instrument or asset, what will not change any more."""
 
-    account: str
-    instrument: str
+    book: str
+    subject: str
     base: Chain
     said: list[int]
 
@@ -42,13 +45,14 @@ class TrackState(Struct, array_like=True):
 class WindowChanges(Struct, array_like=True):
     """What changed in the windows of a lane."""
 
-    length_us: int = 0
+    length_us: int = NOTHING_SAID
+    """Of the windows; 0: there are none."""
     books: list[BookState] = []
     tracks: list[TrackState] = []
     windows: list[tuple[str, str, int, Window | None]] = []
     """None: let go of."""
     halves: list[tuple[str, str, list[Half]]] = []
-    """Account, unit, and what waits; none: it does no longer."""
+    """Book, unit, and what waits; none: it does no longer."""
 
 
 def take(windows: Windows) -> WindowChanges:
@@ -58,15 +62,15 @@ def take(windows: Windows) -> WindowChanges:
         windows.take_in(book)
         changes.halves += [(name, unit, book.halves.get(unit, [])) for unit in book.fresh]
         book.fresh = {}
-        for instrument, track in book.tracks.items():
+        for subject, track in book.tracks.items():
             if track.touched:
                 changes.windows += [
-                    (name, instrument, number, track.windows.get(number)) for number in sorted(track.touched)
+                    (name, subject, number, track.windows.get(number)) for number in sorted(track.touched)
                 ]
                 track.touched = set()
             if track.moved:
                 base = Chain() if track.empty else track.base
-                changes.tracks.append(TrackState(name, instrument, base, sorted(track.said)))
+                changes.tracks.append(TrackState(name, subject, base, sorted(track.said)))
                 track.moved = False
         if book.changed:
             changes.books.append(_state_of(book))
@@ -78,10 +82,10 @@ def take(windows: Windows) -> WindowChanges:
 
 def _tidy(windows: Windows, book: Book) -> None:
     """Let go of what holds nothing."""
-    for instrument in [i for i, track in book.tracks.items() if track.empty]:
-        del book.tracks[instrument]
+    for subject in [subject for subject, track in book.tracks.items() if track.empty]:
+        del book.tracks[subject]
     if not (book.tracks or book.halves or book.ends):
-        del windows.books[book.account.name]
+        del windows.books[book.name]
 
 
 def snapshot(windows: Windows, limit: int) -> Iterator[WindowChanges]:
@@ -103,21 +107,27 @@ def snapshot(windows: Windows, limit: int) -> Iterator[WindowChanges]:
 
 def restore(windows: Windows, changes: WindowChanges) -> None:
     """Fold what changed into these windows. Of windows of another length, only what waits for its twin is kept."""
+    if changes.length_us == NOTHING_SAID:
+        return
+    if changes.length_us != windows.restored_us:
+        _begin_anew(windows, changes.length_us)
+    if not windows.length_us:
+        return
     _restore_halves(windows, changes)
     if changes.length_us != windows.length_us:
         return
-    for name, instrument, number, window in changes.windows:
-        known = windows.remembered(name).track(instrument).windows
+    for name, subject, number, window in changes.windows:
+        known = windows.remembered(name).track(subject).windows
         if window is not None:
             known[number] = window
             windows.expire(windows.books[name], number)
         else:
             known.pop(number, None)
     for held in changes.tracks:
-        track = windows.remembered(held.account).track(held.instrument)
+        track = windows.remembered(held.book).track(held.subject)
         track.base, track.said = held.base, set(held.said)
     for state in changes.books:
-        book = windows.remembered(state.account)
+        book = windows.remembered(state.book)
         book.settled_us, book.due_us, book.ends = state.settled_us, state.due_us, set(state.ends)
         book.from_us = book.to_us = 0
         book.owed = {key_of(unit) for unit, held in book.halves.items() if held[0][1].ts_us <= book.settled_us}
@@ -125,20 +135,38 @@ def restore(windows: Windows, changes: WindowChanges) -> None:
             windows.wake(book)
 
 
-def _restore_halves(windows: Windows, changes: WindowChanges) -> None:
-    for name, unit, waiting in changes.halves:
-        book = windows.remembered(name)
-        if waiting:
-            book.halves[unit] = waiting
-        else:
-            book.halves.pop(unit, None)
+def _begin_anew(windows: Windows, length_us: int) -> None:
+    """From here on it is windows of another length that were written: what waits for its twin goes on in these."""
+    windows.restored_us = length_us
+    books, windows.books, windows.expiry = windows.books, {}, {}
+    if length_us:  # else nobody looked any more for who came
+        for name, book in books.items():
+            _put_halves(windows, name, book.halves)
+
+
+def _put_halves(windows: Windows, name: str, halves: dict[str, list[Half]]) -> None:
+    book = windows.remembered(name)
+    book.halves |= halves
+    for unit, waiting in halves.items():
         for _, move in waiting:
-            if changes.length_us != windows.length_us:
-                windows.enter(book, key_of(unit), move.ts_us)
-            elif move.ts_us <= book.settled_us:
-                book.owed.add(key_of(unit))
+            windows.enter(book, key_of(unit), move.ts_us)
             windows.expire(book, move.ts_us // windows.length_us)
 
 
+def _restore_halves(windows: Windows, changes: WindowChanges) -> None:
+    for name, unit, waiting in changes.halves:
+        book = windows.remembered(name)
+        if not waiting:
+            book.halves.pop(unit, None)
+        elif changes.length_us != windows.length_us:
+            _put_halves(windows, name, {unit: waiting})
+        else:
+            book.halves[unit] = waiting
+            for _, move in waiting:
+                if move.ts_us <= book.settled_us:
+                    book.owed.add(key_of(unit))
+                windows.expire(book, move.ts_us // windows.length_us)
+
+
 def _state_of(book: Book) -> BookState:
-    return BookState(book.account.name, book.settled_us, book.due_us, sorted(book.ends))
+    return BookState(book.name, book.settled_us, book.due_us, sorted(book.ends))

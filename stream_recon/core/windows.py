@@ -1,9 +1,13 @@
-"""Net change per account and instrument in tumbling windows of event time: the delta reconciliation.
+"""Net change per account and instrument or asset in tumbling windows of event time: the delta reconciliation.
 
-A view over the moves of the trade book: what counts, and from when on, is not decided here again. A move is put down as
-it comes, and taken in with others when somebody looks. It then waits (`halves`) for its twin, the n-th move of the
-other origin with the same key, trade id and sign. Twins that say the same go into the sums of their window, counted
-once for both. What has not found its twin when the window closes becomes residual, until a late twin comes.
+A view over the moves of the trade book and over what is news to the ledgers: what counts, and from when on, is not
+decided here again. Fills are summed by instrument and wait for the clocks of fills, entries of ledgers by asset for
+those of balances; but for that they are treated alike, in two books of an account.
+
+A move is put down as it comes, and taken in with others when somebody looks. It then waits (`halves`) for its twin, the
+n-th move of the other origin with the same key, trade id and sign. Twins that say the same go into the sums of their
+window, counted once for both. What has not found its twin when the window closes becomes residual, until a late twin
+comes.
 
 A window closes when both feeds have passed its end + order_within + grace; what its drift is then, is for `core.drift`.
 A late record is looked at when both feeds next pass a full second. Beyond the horizon only what is known stays: drifts
@@ -14,23 +18,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from stream_recon.core.accounts import Feeds
 from stream_recon.core.drift import Chain, Window, follow
+from stream_recon.core.movements import posting_of
 from stream_recon.core.nets import Net, add, minus, net_of, subtract, sum_of, tolerated, total
-from stream_recon.core.tell_drift import Findings, Span, drift_alert_id, drift_of
+from stream_recon.core.tell_drift import KIND, Contribution, Findings, Span, drift_alert_id, drift_of
 from stream_recon.core.watermarks import NEVER_US
-from stream_recon.core.window_books import Book, Half, Track, key_of, same, unit_of
+from stream_recon.core.window_books import Book, Half, Track, book_name, entry_key, key_of, same, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from stream_recon.core.accounts import Account, Directory, Feeds
+    from stream_recon.core.accounts import Account, Directory
+    from stream_recon.core.ledger import Entry
     from stream_recon.core.movements import Move
     from stream_recon.core.register import Register
     from stream_recon.core.trades import Rules
     from stream_recon.core.watermarks import Clock
+    from stream_recon.core.window_books import Matter
     from stream_recon.domain.discrepancies import Discrepancy
 
 SECOND_US = 1_000_000
+MATTERS: tuple[Matter, ...] = ("fills", "ledger")
 
 
 class Sight(NamedTuple):
@@ -52,14 +61,18 @@ class Windows:
         self.length_us = rules.window_us
         self.rules = rules
         self.books: dict[str, Book] = {}
+        self.ledger_feeds: dict[tuple[object, ...], Feeds] = {}
+        """What the ledgers of accounts with the same clocks and promises are compared between."""
         self.expiry: dict[Feeds, dict[int, set[str]]] = {}
-        """Accounts by feeds and window in which something moved, to be let go of one horizon later."""
+        """Books by feeds and window in which something moved, to be let go of one horizon later."""
         self.busy: dict[str, Book] = {}
-        """Accounts with anything to take in or to write down."""
+        """Books with anything to take in or to write down."""
         self.late: set[str] = set()
-        """Accounts to look at again because of what came late, or was found."""
-        self.causes: Callable[[Span], list[str]] = _nothing_known
-        """The ids of the discrepancies of single trades that stand in a window."""
+        """Books to look at again because of what came late, or was found."""
+        self.restored_us: int | None = None
+        """The length of the windows that were restored last; None: nothing was, since `settle_restored`."""
+        self.causes: Callable[[Span], list[Contribution]] = _nothing_known
+        """The discrepancies of single trades or entries that stand, with what each leaves residual in a window."""
         self.in_doubt: Callable[[Span], bool] = _never
         """Whether a record of that time is known to be lost, so that no drift can be told there."""
 
@@ -72,9 +85,18 @@ class Windows:
             if not self.length_us:
                 return
             book = self._book(account)
+        self._put_down(book, o, key, move)
+
+    def post(self, account: Account, o: int, entry: Entry) -> None:
+        """Put down one entry of the ledger of side `o` that is news, of two that both tell all."""
+        if self.length_us:
+            book = self.books.get(book_name(account.name, "ledger")) or self._book(account, "ledger")
+            self._put_down(book, o, entry_key(account.name, entry), posting_of(entry))
+
+    def _put_down(self, book: Book, o: int, key: str, move: Move) -> None:
         pending = book.pending
         if not pending:
-            self.busy[account.name] = book
+            self.busy[book.name] = book
         pending.append((o, key, move))
         if not book.from_us <= move.ts_us < book.to_us or (book.owed and key in book.owed):
             self.enter(book, key, move.ts_us)
@@ -82,7 +104,7 @@ class Windows:
     def pair(self, account: Account, move: Move, ts_us: int) -> None:
         """Put down twins that say the same and that nobody put down before: one of them, and the earlier time.
 
-        Most moves are such; so, where the trade book has paired them, they need not be paired again.
+        Most fills are such; so, where the trade book has paired them, they need not be paired again.
         """
         book = self.books.get(account.name)
         if book is None:
@@ -90,14 +112,23 @@ class Windows:
                 return
             book = self._book(account)
         if not book.agreeing:
-            self.busy[account.name] = book
+            self.busy[book.name] = book
         book.agreeing.append((ts_us, move))
         if not book.from_us <= ts_us < book.to_us:
             self.enter(book, "", ts_us)
 
-    def _book(self, account: Account) -> Book:
-        book = self.books[account.name] = Book(account)
+    def _book(self, account: Account, matter: Matter = "fills") -> Book:
+        feeds = account.feeds if matter == "fills" else self._feeds_of_ledgers(account)
+        book = Book(account, matter, feeds)
+        self.books[book.name] = book
         return book
+
+    def _feeds_of_ledgers(self, account: Account) -> Feeds:
+        internal, exchange = account.contracts
+        venue, account_id = account.name.split("|", 1)
+        ours, theirs = (self.directory.clock("balances", venue, account_id, each) for each in account.contracts)
+        promises = internal.ledger or "absent", exchange.ledger or "absent"
+        return self.ledger_feeds.setdefault((ours, theirs, *promises), Feeds((ours, theirs), promises))
 
     def enter(self, book: Book, key: str, ts_us: int) -> None:
         """See to it that the window of a move will be looked at; a late one soon."""
@@ -105,7 +136,7 @@ class Windows:
         if number not in book.ends:
             self.expire(book, number)
         if key and (ts_us <= book.settled_us or key in book.owed):
-            self.late.add(book.account.name)
+            self.late.add(book.name)
             self._look_at(book, 0)
         if ts_us <= book.settled_us:
             return
@@ -126,23 +157,22 @@ class Windows:
         return min(max(book.account.within_us), self.length_us // 2)
 
     def _look_at(self, book: Book, due_us: int) -> None:
-        """Look at an account again when both feeds have passed `due_us`; if they have, at their next full second."""
-        account = book.account
-        if not all(account.promised):
+        """Look at a book again when both feeds have passed `due_us`; if they have, at their next full second."""
+        if not book.promised:
             return  # what one of them leaves out says nothing
-        known_us = _known_us(account)
+        known_us = book.known_us()
         due_us = max(due_us, known_us - known_us % SECOND_US + SECOND_US)
         if due_us < book.due_us:
             book.due_us = due_us
             book.changed = True
-            self.busy[account.name] = book
+            self.busy[book.name] = book
             self.wake(book)
 
     @staticmethod
     def wake(book: Book) -> None:
-        """See to it that an account is looked at when it is due."""
-        for clock in book.account.clocks:
-            clock.ends.add(book.due_us, book.account.name)
+        """See to it that a book is looked at when it is due."""
+        for clock in book.feeds.clocks:
+            clock.ends.add(book.due_us, book.name)
 
     # -- taking in ----------------------------------------------------------------------------------------------------
 
@@ -161,7 +191,7 @@ class Windows:
         unit = unit_of(key, move)
         waiting = halves.get(unit)
         if waiting is None or waiting[0][0] == o:
-            if not all(book.account.promised):  # it will not be compared
+            if not book.promised:  # it will not be compared
                 add(book.track(move.instrument).window(move.ts_us // self.length_us).own[o], net_of(move))
                 return
             fresh.setdefault(unit, waiting is None)
@@ -196,8 +226,8 @@ class Windows:
                 places[place] = [move]
             else:
                 moves.append(move)
-        for (instrument, number), moves in places.items():
-            track = book.track(instrument)
+        for (subject, number), moves in places.items():
+            track = book.track(subject)
             if number > track.base.end or number in track.windows:  # else nobody asks any more
                 add(track.window(number).agreed, sum_of(moves))
 
@@ -249,18 +279,19 @@ class Windows:
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
     def fall_due(self, clock: Clock) -> None:
-        """Look at the accounts whose time the watermark of a fills clock has passed."""
+        """Look at the books whose time the watermark of a clock has passed."""
         for name in clock.ends.pop_due(clock.watermark_us, self.books.__contains__):
             book = self.books[name]
-            if _known_us(book.account) >= book.due_us:
+            if book.known_us() >= book.due_us:
                 self._judge(book)
 
     def judge_again(self, account: Account) -> None:
         """Look at an account whose lost records have been found, or that came to nothing more."""
-        book = self.books.get(account.name)
-        if book is not None:
-            self.late.add(account.name)
-            self._look_at(book, 0)
+        for matter in MATTERS:
+            book = self.books.get(book_name(account.name, matter))
+            if book is not None:
+                self.late.add(book.name)
+                self._look_at(book, 0)
 
     def settle(self) -> None:
         """Look at once at what came late: the feeds fell silent, and may not pass another second."""
@@ -270,16 +301,16 @@ class Windows:
     def _judge(self, book: Book) -> None:
         """Close what both feeds have passed, and say what follows."""
         self.take_in(book)
-        self.busy[book.account.name] = book
-        self.late.discard(book.account.name)
+        self.busy[book.name] = book
+        self.late.discard(book.name)
         closed = self._settle(book)
         unresolved = False
-        for instrument in sorted(book.tracks):
-            track = book.tracks[instrument]
+        for subject in sorted(book.tracks):
+            track = book.tracks[subject]
             if track.said or track.base.open or track.base.told or any(map(_uneven, track.windows.values())):
                 chain = follow(track.base, track.windows, closed, self.length_us)
                 unresolved = unresolved or bool(chain.open)
-                self._say(book, instrument, chain)
+                self._say(book, subject, chain)
         waits = {closed + 1} | book.ends if unresolved else book.ends
         book.due_us = self._due_us(book, min(waits)) if waits else NEVER_US
         book.changed = True
@@ -289,7 +320,7 @@ class Windows:
     def _closed(self, book: Book) -> int:
         """The newest window that both feeds have passed."""
         account = book.account
-        passed_us = _known_us(account) - max(account.within_us) - max(account.grace_us)
+        passed_us = book.known_us() - max(account.within_us) - max(account.grace_us)
         return passed_us // self.length_us - 1
 
     def _settle(self, book: Book) -> int:
@@ -310,11 +341,11 @@ class Windows:
         book.changed = True
         return closed
 
-    def _say(self, book: Book, instrument: str, chain: Chain) -> None:
+    def _say(self, book: Book, subject: str, chain: Chain) -> None:
         """Publish what stands, and clear what does not."""
-        track, account = book.tracks[instrument], book.account
+        track = book.tracks[subject]
         for number in sorted(chain.told):
-            span = self._span(account, instrument, number)
+            span = self._span(book, subject, number)
             if number not in track.said:
                 if self.in_doubt(span):
                     continue
@@ -322,19 +353,24 @@ class Windows:
                 track.moved = True
             self.register.assert_open(self._alert(book, span, chain.told[number]))
         for number in sorted(track.said - chain.told.keys()):
-            window = track.windows.get(number)
-            late = window is None or not window.residual()
-            self.register.clear(drift_alert_id(self._span(account, instrument, number)), late=late)
+            self._clear(book, subject, number)
+
+    def _clear(self, book: Book, subject: str, number: int) -> None:
+        """Publish that a drift is over."""
+        window = book.tracks[subject].windows.get(number)
+        late = window is None or not window.residual()
+        self.register.clear(drift_alert_id(self._span(book, subject, number)), late=late)
 
     def _alert(self, book: Book, span: Span, drift: Net) -> Discrepancy:
         number = span.from_us // self.length_us
-        window = book.tracks[span.instrument].windows.get(number, Window())
+        window = book.tracks[span.subject].windows.get(number, Window())
         nets = (total((window.agreed, window.own[0])), total((window.agreed, window.own[1])))
         due_us = self._due_us(book, number + 1)
         return drift_of(span, Findings(nets, drift, due_us, self.causes(span)), self.rules.thresholds)
 
-    def _span(self, account: Account, instrument: str, number: int) -> Span:
-        return Span(account.name, instrument, number * self.length_us, (number + 1) * self.length_us)
+    def _span(self, book: Book, subject: str, number: int) -> Span:
+        start_us = number * self.length_us
+        return Span(book.account.name, subject, start_us, start_us + self.length_us, book.matter)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -344,7 +380,7 @@ class Windows:
         for account, o, move in not_told:
             further.setdefault(account.name, []).append((o, move))
             if account.name not in self.books:
-                self._book(account)
+                self._book(account)  # fills alone may be told to nobody for a while
         for name in sorted(self.books):
             book = self.books[name]
             self.take_in(book)
@@ -355,13 +391,13 @@ class Windows:
                 add(open_nets.setdefault(place, ({}, {}))[o], net_of(move))
             places = {(i, number) for i, track in book.tracks.items() for number in track.windows}
             closed = self._closed(book)
-            for instrument, number in sorted(places | open_nets.keys()):
-                track = book.track(instrument)
+            for subject, number in sorted(places | open_nets.keys()):
+                track = book.track(subject)
                 window = track.windows.get(number, Window())
-                waits = open_nets.get((instrument, number), ({}, {}))
+                waits = open_nets.get((subject, number), ({}, {}))
                 nets = [total((window.agreed, window.own[o], waits[o])) for o in (0, 1)]
                 told = follow(track.base, track.windows, closed, self.length_us).told
-                yield Sight(self._span(book.account, instrument, number), (nets[0], nets[1]), told.get(number, {}))
+                yield Sight(self._span(book, subject, number), (nets[0], nets[1]), told.get(number, {}))
 
     # -- forgetting ---------------------------------------------------------------------------------------------------
 
@@ -383,19 +419,22 @@ class Windows:
 
     def _forget_until(self, book: Book, number: int, known_us: int) -> None:
         self.take_in(book)
-        self.busy[book.account.name] = book
-        judged = number <= self._closed(book) and all(book.account.promised)
+        self.busy[book.name] = book
+        judged = number <= self._closed(book) and book.promised
         if judged:
             self._settle(book)
-        for instrument in sorted(book.tracks):
-            track = book.tracks[instrument]
+        for subject in sorted(book.tracks):
+            track = book.tracks[subject]
             if judged:
                 track.base = follow(track.base, track.windows, number, self.length_us)
             for old in [old for old in track.windows if old <= number and not track.base.holds(old)]:
                 del track.windows[old]
                 track.touched.add(old)
             for old in sorted(old for old in track.said if old <= number and not track.base.holds(old)):
-                self.register.forget(drift_alert_id(self._span(book.account, instrument, old)), known_us)
+                alert_id = drift_alert_id(self._span(book, subject, old))
+                if self.register.stands(alert_id):  # what ended it came just now
+                    self._clear(book, subject, old)
+                self.register.forget(alert_id, known_us)
                 track.said.discard(old)
             track.moved = True
         self._forget_halves(book, number)
@@ -410,27 +449,47 @@ class Windows:
         book.owed = {key_of(unit) for unit, waiting in book.halves.items() if waiting[0][1].ts_us <= book.settled_us}
         book.ends = {end for end in book.ends if end > number}
 
+    def settle_restored(self) -> None:
+        """Clear what was said of windows that nobody looks at any more: of another length, or no longer compared.
+
+        After a restart, once all that was remembered has been restored.
+        """
+        if self.restored_us is None:
+            return
+        self.restored_us = None
+        said = set()
+        for book in self.books.values():
+            for subject, track in book.tracks.items():
+                if book.promised:
+                    said |= {drift_alert_id(self._span(book, subject, number)) for number in track.said}
+                elif track.said:
+                    track.said, track.base, track.moved = set(), Chain(track.base.end), True
+                    self.busy[book.name] = book
+        for alert in list(self.register.newest.standing_of({KIND})):
+            if alert.alert_id not in said:
+                self.register.clear(alert.alert_id)
+                self.register.forget(alert.alert_id, alert.due_us)
+
     # -- memory -------------------------------------------------------------------------------------------------------
 
     def remembered(self, name: str) -> Book:
-        """The account, known or new."""
+        """The book of that name, known or new."""
         book = self.books.get(name)
-        return self._book(self.directory.account(*name.split("|", 1))) if book is None else book
+        if book is None:
+            account, _, matter = name.partition("\x1f")
+            book = self._book(self.directory.named(account), "ledger" if matter else "fills")
+        return book
 
     def expire(self, book: Book, number: int) -> None:
         """Let a window go one horizon after it."""
-        self.expiry.setdefault(book.account.feeds, {}).setdefault(number, set()).add(book.account.name)
-
-
-def _known_us(account: Account) -> int:
-    return min(account.clocks[0].watermark_us, account.clocks[1].watermark_us)
+        self.expiry.setdefault(book.feeds, {}).setdefault(number, set()).add(book.name)
 
 
 def _uneven(window: Window) -> bool:
     return bool(window.own[0] or window.own[1] or window.edge)
 
 
-def _nothing_known(_: Span) -> list[str]:
+def _nothing_known(_: Span) -> list[Contribution]:
     return []
 
 

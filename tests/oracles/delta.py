@@ -1,14 +1,17 @@
 """The oracle of delta (net change): plain loops over all movements of one account, sorted by time, in fractions.
 
+`truth` judges fills by instrument, `truth_of_ledgers` the entries of two complete ledgers by asset; both alike.
+
 It shares no code with the core, looks at both logs from their ends, and says which windows then hold a drift, and which
 windows' drifts have ever been told if no record came later than it may. Late records, restarts and what was read first
 are not its matter.
 
-Theory. A movement has a twin in the other origin: the n-th of the same key, trade id and sign. Twins belong to one
-time, the earlier of theirs. What differs between them (a fee that one of them does not tell is not compared), and every
-movement without a twin, is a *residual* (exchange minus internal) at its time. `R(t)` is the sum of residuals up to and
-including `t`. Windows are judged in order, at their ends. `told` are the drifts that have been told, by window, and
-`quiet_us` the last moment at which R was explained by them alone.
+Theory. A movement has a twin in the other origin: the n-th of the same key, trade id and sign; an entry, of which only
+the first of its origin and id counts, the one of the same id and asset. Twins belong to one time, the earlier of
+theirs. What differs between them (a fee that one of them does not tell is not compared), and every movement without a
+twin, is a *residual* (exchange minus internal) at its time. `R(t)` is the sum of residuals up to and including `t`.
+Windows are judged in order, at their ends. `told` are the drifts that have been told, by window, and `quiet_us` the
+last moment at which R was explained by them alone.
 
 - At the end of a window, R is looked at just before it, at every other moment not further than `within_us` away, and
   first of all at that end itself. Where it equals the sum of what has been told, the window agrees; where it equals
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from stream_recon.core.movements import Move
 
 Sums = dict[str, Fraction]
-"""By measure: qty, notional, fee:<asset>; nothing is zero."""
+"""By measure: qty, notional, fee:<asset>; of an asset delta; nothing is zero."""
 Told = tuple[str, "Move"]
 """Key and movement."""
 
@@ -42,6 +45,25 @@ class Setting(NamedTuple):
     within_us: int
 
 
+class Posting(NamedTuple):
+    """An entry of a ledger."""
+
+    ts_us: int
+    ledger_id: str
+    asset: str
+    delta: str
+    reason: str
+
+
+class Both(NamedTuple):
+    """What twins moved of an instrument or asset, or one that has none; `gap` is what is residual of it."""
+
+    subject: str
+    ts_us: int
+    sums: tuple[Sums, Sums]
+    gap: Sums
+
+
 class Residual(NamedTuple):
     """What one origin moved and the other did not."""
 
@@ -51,7 +73,7 @@ class Residual(NamedTuple):
 
 @dataclass
 class Truth:
-    """By instrument and number of the window (its start is number * length)."""
+    """By instrument or asset, and number of the window (its start is number * length)."""
 
     drifts: dict[tuple[str, int], Sums] = field(default_factory=dict)
     """What is wrong at last."""
@@ -62,27 +84,53 @@ class Truth:
 
 def truth(logs: tuple[Sequence[Told], Sequence[Told]], setting: Setting, closed: int) -> Truth:
     """Judge the movements of both origins, each in log order, up to the end of window number `closed`."""
-    found = Truth()
-    residuals: dict[str, list[Residual]] = defaultdict(list)
+    found = []
     for pair in twins(logs):
         there = [move for move in pair if move is not None]
-        instrument, ts_us = there[0].instrument, min(move.ts_us for move in there)
         both = moved(pair[0]), moved(pair[1])
-        here = found.nets.setdefault((instrument, ts_us // setting.length_us), ({}, {}))
-        for o in (0, 1):
-            plus(here[o], both[o])
         gap = minus(both[1], both[0])
         if len(there) == 2 and not (there[0].fee and there[1].fee):
             gap = {measure: amount for measure, amount in gap.items() if not measure.startswith("fee")}
+        found.append(Both(there[0].instrument, min(move.ts_us for move in there), both, gap))
+    return judge(found, setting, closed)
+
+
+def truth_of_ledgers(
+    logs: tuple[Sequence[Posting], Sequence[Posting]], setting: Setting, closed: int, *, cover_all: bool
+) -> Truth:
+    """Judge two complete ledgers; entries of trades only where both tell all movements."""
+    twin: dict[tuple[str, str], list[Posting | None]] = {}
+    for o in (0, 1):
+        seen: set[str] = set()
+        for posting in logs[o]:
+            if posting.ledger_id not in seen and (cover_all or posting.reason not in {"trade", "fee", "realized_pnl"}):
+                twin.setdefault((posting.ledger_id, posting.asset), [None, None])[o] = posting
+            seen.add(posting.ledger_id)
+    found = []
+    for (_, asset), pair in twin.items():
+        ours, theirs = (total({"delta": Fraction(each.delta)}) if each is not None else {} for each in pair)
+        ts_us = min(each.ts_us for each in pair if each is not None)
+        found.append(Both(asset, ts_us, (ours, theirs), minus(theirs, ours)))
+    return judge(found, setting, closed)
+
+
+def judge(movements: Iterable[Both], setting: Setting, closed: int) -> Truth:
+    """Judge all ends up to that of window number `closed`."""
+    found = Truth()
+    residuals: dict[str, list[Residual]] = defaultdict(list)
+    for subject, ts_us, both, gap in movements:
+        here = found.nets.setdefault((subject, ts_us // setting.length_us), ({}, {}))
+        for o in (0, 1):
+            plus(here[o], both[o])
         if gap:
-            residuals[instrument].append(Residual(ts_us, gap))
-    for instrument, of_it in residuals.items():
+            residuals[subject].append(Residual(ts_us, gap))
+    for subject, of_it in residuals.items():
         walk = Walk(sorted(of_it, key=lambda each: each.ts_us), setting)
         first = min(each.ts_us for each in of_it) // setting.length_us
         for number in range(first, closed + 1):
             walk.end(number)
-        found.drifts |= {(instrument, number): sums for number, sums in walk.told.items()}
-        found.ever |= {(instrument, number) for number in walk.ever}
+        found.drifts |= {(subject, number): sums for number, sums in walk.told.items()}
+        found.ever |= {(subject, number) for number in walk.ever}
     return found
 
 
@@ -174,8 +222,14 @@ def plus(sums: Sums, more: Sums) -> None:
             sums.pop(measure, None)
 
 
+def total(*all_sums: Sums) -> Sums:
+    """The sum of all."""
+    found: Sums = {}
+    for sums in all_sums:
+        plus(found, sums)
+    return found
+
+
 def minus(one: Sums, other: Sums) -> Sums:
     """What is between two."""
-    gap = dict(one)
-    plus(gap, {measure: -amount for measure, amount in other.items()})
-    return gap
+    return total(one, {measure: -amount for measure, amount in other.items()})
