@@ -23,7 +23,7 @@ from stream_recon.core.describe import published_form
 from stream_recon.core.findings import Finding, Told, Verdict
 from stream_recon.core.keeping import BookState, PartsState, take
 from stream_recon.core.ledger import Entries, Entry
-from stream_recon.core.movements import Move, posting_of
+from stream_recon.core.movements import Move, move_of, posting_of
 from stream_recon.core.newest import Packed
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
@@ -103,7 +103,9 @@ class AccountBook:
         """By origin, the place of the newest record whose fill is among its order's."""
         self.is_idle = not promises.anything_but_fills()
         """Nobody has promised or sent anything that fills could be held against."""
-        self._idle_kept = books.rules.idle_fills_kept
+        self._idle: tuple[list[tuple[int, int, Fill | Move]], list[tuple[int, int, Fill | Move]]] = ([], [])
+        """Meanwhile (time, place, what counts) of the newest fills."""
+        self._idle_limit = 2 * books.rules.idle_fills_kept
         self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
@@ -161,16 +163,25 @@ class AccountBook:
 
     # -- fills --------------------------------------------------------------------------------------------------------
 
-    def count(self, o: int, move: Move) -> int:
-        """One more movement, to be counted when something is due; gives its place, a new one if it has none."""
-        if not move.seq:
-            self.seqs[o] = move.seq = self.seqs[o] + 1
+    def fill(self, o: int, fill: Fill) -> int:
+        """A trade counts from its own time on; gives the place of its record."""
+        self.seqs[o] = seq = self.seqs[o] + 1
+        if self.is_idle:
+            idle = self._idle[o]
+            idle.append((fill.ts_us, seq, fill))
+            if len(idle) > self._idle_limit:
+                self._shorten(idle)
+        else:
+            self.count(o, move_of(fill, seq))
+        return seq
+
+    def count(self, o: int, move: Move) -> None:
+        """One more movement, to be counted when something is due."""
+        if self.is_idle:
+            self._idle[o].append((move.ts_us, move.seq, move))
+            return
         tape = self.tape[o]
         tape.append(move)
-        if self.is_idle:
-            if len(tape) > 2 * self._idle_kept:
-                self._shorten(tape)
-            return move.seq
         if not self.touched:
             self.touch()
         self.changes.moves.append((o, move))
@@ -180,14 +191,13 @@ class AccountBook:
             self.push("orders", due_us, FOLD)
         if move.ts_us - self.promises.within_us <= self.reached_us or len(tape) > TAPE_LIMIT:
             self.fold()
-        return move.seq
 
-    def _shorten(self, tape: list[Move]) -> None:
+    def _shorten(self, idle: list[tuple[int, int, Fill | Move]]) -> None:
         """Nobody sends what fills could be held against: only the newest are kept, should somebody begin to."""
-        tape.sort(key=_order)
-        gone = len(tape) - self._idle_kept
-        self.know_since(tape[gone - 1].ts_us + 1)
-        del tape[:gone]
+        idle.sort(key=_age)
+        gone = len(idle) - self._idle_limit // 2
+        self.know_since(idle[gone - 1][0] + 1)
+        del idle[:gone]
 
     def know_since(self, ts_us: int) -> None:
         """What moved before that time is not known."""
@@ -199,11 +209,10 @@ class AccountBook:
         self.promises.changed()
         if self.is_idle and self.promises.anything_but_fills():
             self.is_idle = False
-            kept = [(o, move) for o in (0, 1) for move in self.tape[o]]
-            self.tape[0].clear()
-            self.tape[1].clear()
-            for o, move in kept:
-                self.count(o, move)
+            for o in (0, 1):
+                idle, self._idle[o][:] = list(self._idle[o]), []
+                for _, seq, kept in idle:
+                    self.count(o, kept if isinstance(kept, Move) else move_of(kept, seq))
 
     def fold(self) -> None:
         """Count the fills on the tape."""
@@ -405,6 +414,10 @@ class AccountBook:
                     self.judge_again(subject)
 
 
+def _age(kept: tuple[int, int, Fill | Move]) -> tuple[int, int]:
+    return kept[0], kept[1]
+
+
 def _order(move: Move) -> tuple[int, int]:
     return move.ts_us, move.seq
 
@@ -429,6 +442,8 @@ class Books:
         """Into whose books something was put since the last drain."""
         self.fresh_heard: list[tuple[str, int, Class]] = []
         """(venue, origin, class) first heard since the last drain."""
+        self._looked_us = UNKNOWN_US
+        """How far the feeds were when something was last forgotten."""
         self.restored = False
         """A state was restored, and its conclusions have not been drawn again yet."""
 
@@ -760,6 +775,10 @@ class Books:
     def forget(self) -> None:
         """Let go of what all feeds have passed by the horizon."""
         horizon_us = self.rules.horizon_us
+        newest_us = max((clock.watermark_us for clock in self.directory.clocks.values()), default=UNKNOWN_US)
+        if newest_us < self._looked_us + horizon_us // 16:
+            return
+        self._looked_us = newest_us
         for account in self.directory.accounts.values():
             book = account.book
             if book is None:

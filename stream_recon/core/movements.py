@@ -59,10 +59,10 @@ class Move(Struct, array_like=True, gc=False):
         return _signed(self.sign, self.fee) if self.fee else ZERO
 
 
-def move_of(fill: Fill) -> Move:
-    """A trade, counting from its own time on; its place is not known yet."""
+def move_of(fill: Fill, seq: int) -> Move:
+    """A trade, counting from its own time on."""
     return Move(
-        fill.ts_us, 0, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee, fill.fee_asset,
+        fill.ts_us, seq, 1, fill.instrument, fill.trade_id, fill.side, fill.qty, fill.price, fill.fee, fill.fee_asset,
         fill.position_side, fill.realized_pnl, fill.order_id, fill.client_order_id,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from stream_recon.core.cases import Tolerance
     from stream_recon.core.movements import Move
+    from stream_recon.domain.events import Fill
 
 Net = dict[str, Decimal]
 ZERO = Decimal(0)
@@ -40,28 +41,28 @@ def net_of(move: Move) -> Net:
     return net
 
 
-def sum_of(moves: Sequence[Move]) -> Net:
-    """What many fills, or many entries, come to.
+def sum_of(trades: Sequence[Move | Fill]) -> Net:
+    """What many fills, or many entries, come to where all of them count (signs are not looked at).
 
     Inside the exact context operators do what its methods do, at a quarter of the cost.
     """
-    if not moves[0].price:
-        return total(map(net_of, moves))
     qty = notional = ZERO
     fees: dict[str | None, Decimal] = {}
     with localcontext(EXACT):
-        for move in moves:
-            one = Decimal(move.qty)
-            if (move.side == "buy") == (move.sign > 0):
+        if not trades[0].price:
+            delta = sum((Decimal(entry.qty) for entry in trades), start=ZERO)
+            return {"delta": delta} if delta else {}
+        for trade in trades:
+            one = Decimal(trade.qty)
+            if trade.side == "buy":
                 qty += one
-                notional += one * Decimal(move.price)
+                notional += one * Decimal(trade.price)
             else:
                 qty -= one
-                notional -= one * Decimal(move.price)
-            if move.fee:
-                asset = move.fee_asset
-                fee = Decimal(move.fee)
-                fees[asset] = fees.get(asset, ZERO) + (fee if move.sign > 0 else -fee)
+                notional -= one * Decimal(trade.price)
+            if trade.fee:
+                asset = trade.fee_asset
+                fees[asset] = fees.get(asset, ZERO) + Decimal(trade.fee)
     net = {"qty": qty, "notional": notional} | {fee_measure(asset): fee for asset, fee in fees.items()}
     return {measure: amount for measure, amount in net.items() if amount}
 

@@ -20,7 +20,6 @@ from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Case, Seen, agree, categories, content_of, fold, judge
 from stream_recon.core.counting import held, moves_of
 from stream_recon.core.describe import Place, discrepancy_of, split_key, trade_alert_id
-from stream_recon.core.movements import move_of
 from stream_recon.core.names import name_of, names_of, possible_roots
 from stream_recon.core.shelf import Shelf
 from stream_recon.core.watermarks import UNKNOWN_US
@@ -112,11 +111,10 @@ class TradeBook:
                 and (twin.content == content or agree(twin.content, content))
             ):
                 self._pair(account, 1 - o, key, twin, content, fill.realized_pnl)
-                move = move_of(fill)
                 if account.book is not None:
-                    account.book.count(o, move)
+                    account.book.fill(o, fill)
                 if self.windows is not None:
-                    self.windows.pair(account, move, min(twin.ts_us, ts_us))
+                    self.windows.pair(account, fill, min(ts_us, twin.ts_us))
             else:
                 self._take_waiting(account, 1 - o, key)
                 seen = Seen(content, "trade", fill.trade_id, ts_us, arrived_us, offset, value)
@@ -144,8 +142,8 @@ class TradeBook:
             self._add_to_case(account, o, key, seen, fill)
             return
         if account.book is not None:
-            move = move_of(fill)
-            seen.seq, seen.realized_pnl = account.book.count(o, move), fill.realized_pnl
+            seen.seq = account.book.fill(o, fill)
+            seen.realized_pnl = fill.realized_pnl
         self.waiting[o][key] = seen
         self.fresh[o][key] = None
         if account.promised[1 - o]:

@@ -11,6 +11,7 @@ from stream_recon.core.watermarks import NEVER_US
 if TYPE_CHECKING:
     from stream_recon.core.accounts import Account, Feeds
     from stream_recon.core.ledger import Entry
+    from stream_recon.domain.events import Fill
 
 Matter = Literal["fills", "ledger"]
 """What is summed: fills by instrument, or the entries of ledgers by asset."""
@@ -66,7 +67,7 @@ class Book:
         self.tracks: dict[str, Track] = {}
         self.pending: list[tuple[int, str, Move]] = []
         """Not taken in yet: origin, key, move."""
-        self.agreeing: list[tuple[int, Move]] = []
+        self.agreeing: list[tuple[int, int, Move | Fill]] = []
         """Of twins that say the same the earlier time and one of them, to be summed."""
         self.halves: dict[str, list[Half]] = {}
         """What waits for its twin, by unit: of one origin only, in the order of its log."""

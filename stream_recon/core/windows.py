@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from stream_recon.core.watermarks import Clock
     from stream_recon.core.window_books import Matter
     from stream_recon.domain.discrepancies import Discrepancy
+    from stream_recon.domain.events import Fill
 
 SECOND_US = 1_000_000
 MATTERS: tuple[Matter, ...] = ("fills", "ledger")
@@ -101,7 +102,7 @@ class Windows:
         if not book.from_us <= move.ts_us < book.to_us or (book.owed and key in book.owed):
             self.enter(book, key, move.ts_us)
 
-    def pair(self, account: Account, move: Move, ts_us: int) -> None:
+    def pair(self, account: Account, fill: Fill | Move, ts_us: int) -> None:
         """Put down twins that say the same and that nobody put down before: one of them, and the earlier time.
 
         Most fills are such; so, where the trade book has paired them, they need not be paired again.
@@ -113,7 +114,7 @@ class Windows:
             book = self._book(account)
         if not book.agreeing:
             self.busy[book.name] = book
-        book.agreeing.append((ts_us, move))
+        book.agreeing.append((ts_us, 1, fill))
         if not book.from_us <= ts_us < book.to_us:
             self.enter(book, "", ts_us)
 
@@ -210,7 +211,7 @@ class Windows:
         if twin.ts_us <= book.settled_us:
             self._residual(book, (1 - o, twin), again=True)
         if same(twin, move):
-            book.agreeing.append((min(twin.ts_us, move.ts_us), move))
+            book.agreeing.append((min(twin.ts_us, move.ts_us), move.sign, move))
         else:
             self._pair(book, (twin, move) if o else (move, twin))
 
@@ -218,18 +219,18 @@ class Windows:
         """Take in twins that say the same."""
         length_us = self.length_us
         agreeing, book.agreeing = book.agreeing, []
-        places: dict[tuple[str, int], list[Move]] = {}
-        for ts_us, move in agreeing:
-            place = move.instrument, ts_us // length_us
-            moves = places.get(place)
-            if moves is None:
-                places[place] = [move]
+        places: dict[tuple[str, int, int], list[Move | Fill]] = {}
+        for ts_us, sign, trade in agreeing:
+            place = trade.instrument, ts_us // length_us, sign
+            trades = places.get(place)
+            if trades is None:
+                places[place] = [trade]
             else:
-                moves.append(move)
-        for (subject, number), moves in places.items():
+                trades.append(trade)
+        for (subject, number, sign), trades in places.items():
             track = book.track(subject)
             if number > track.base.end or number in track.windows:  # else nobody asks any more
-                add(track.window(number).agreed, sum_of(moves))
+                (add if sign > 0 else subtract)(track.window(number).agreed, sum_of(trades))
 
     def _pair(self, book: Book, twins: tuple[Move, Move]) -> None:
         """Take in twins that say different things, or the same in other digits: into the window of the earlier one."""
