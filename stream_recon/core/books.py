@@ -103,8 +103,9 @@ class AccountBook:
         """By origin, the place of the newest record whose fill is among its order's."""
         self.is_idle = not promises.anything_but_fills()
         """Nobody has promised or sent anything that fills could be held against."""
-        self._idle: tuple[list[tuple[int, int, Fill | Move]], list[tuple[int, int, Fill | Move]]] = ([], [])
-        """Meanwhile (time, place, what counts) of the newest fills."""
+        self._idle: tuple[list[Fill | Move], list[Fill | Move]] = ([], [])
+        """Meanwhile the newest fills, and the places of their records."""
+        self._idle_seqs: tuple[list[int], list[int]] = ([], [])
         self._idle_limit = 2 * books.rules.idle_fills_kept
         self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
         self.waits: dict[Agenda, int] = {}
@@ -168,9 +169,10 @@ class AccountBook:
         self.seqs[o] = seq = self.seqs[o] + 1
         if self.is_idle:
             idle = self._idle[o]
-            idle.append((fill.ts_us, seq, fill))
+            idle.append(fill)
+            self._idle_seqs[o].append(seq)
             if len(idle) > self._idle_limit:
-                self._shorten(idle)
+                self._shorten(o)
         else:
             self.count(o, move_of(fill, seq))
         return seq
@@ -178,7 +180,8 @@ class AccountBook:
     def count(self, o: int, move: Move) -> None:
         """One more movement, to be counted when something is due."""
         if self.is_idle:
-            self._idle[o].append((move.ts_us, move.seq, move))
+            self._idle[o].append(move)
+            self._idle_seqs[o].append(move.seq)
             return
         tape = self.tape[o]
         tape.append(move)
@@ -192,12 +195,12 @@ class AccountBook:
         if move.ts_us - self.promises.within_us <= self.reached_us or len(tape) > TAPE_LIMIT:
             self.fold()
 
-    def _shorten(self, idle: list[tuple[int, int, Fill | Move]]) -> None:
+    def _shorten(self, o: int) -> None:
         """Nobody sends what fills could be held against: only the newest are kept, should somebody begin to."""
-        idle.sort(key=_age)
+        idle, seqs = self._idle[o], self._idle_seqs[o]
         gone = len(idle) - self._idle_limit // 2
-        self.know_since(idle[gone - 1][0] + 1)
-        del idle[:gone]
+        self.know_since(max(kept.ts_us for kept in idle[:gone]) + 1)
+        del idle[:gone], seqs[:gone]
 
     def know_since(self, ts_us: int) -> None:
         """What moved before that time is not known."""
@@ -210,9 +213,10 @@ class AccountBook:
         if self.is_idle and self.promises.anything_but_fills():
             self.is_idle = False
             for o in (0, 1):
-                idle, self._idle[o][:] = list(self._idle[o]), []
-                for _, seq, kept in idle:
+                for kept, seq in zip(self._idle[o], self._idle_seqs[o], strict=True):
                     self.count(o, kept if isinstance(kept, Move) else move_of(kept, seq))
+                self._idle[o].clear()
+                self._idle_seqs[o].clear()
 
     def fold(self) -> None:
         """Count the fills on the tape."""
@@ -412,10 +416,6 @@ class AccountBook:
             for subject in subjects_of(self.cause(name), self.instrument_of):
                 if subject in self.said:
                     self.judge_again(subject)
-
-
-def _age(kept: tuple[int, int, Fill | Move]) -> tuple[int, int]:
-    return kept[0], kept[1]
 
 
 def _order(move: Move) -> tuple[int, int]:

@@ -53,8 +53,25 @@ class Book:
     """The fills, or the ledgers, of one account."""
 
     __slots__ = (
-        "account", "agreeing", "changed", "due_us", "ends", "feeds", "fresh", "from_us", "halves", "matter", "name",
-        "owed", "pending", "promised", "settled_us", "to_us", "tracks",
+        "account",
+        "agreeing",
+        "changed",
+        "due_us",
+        "ends",
+        "feeds",
+        "fresh",
+        "from_us",
+        "halves",
+        "matter",
+        "name",
+        "owed",
+        "paired",
+        "paired_us",
+        "pending",
+        "promised",
+        "settled_us",
+        "to_us",
+        "tracks",
     )  # fmt: skip
 
     def __init__(self, account: Account, matter: Matter, feeds: Feeds) -> None:
@@ -67,8 +84,11 @@ class Book:
         self.tracks: dict[str, Track] = {}
         self.pending: list[tuple[int, str, Move]] = []
         """Not taken in yet: origin, key, move."""
-        self.agreeing: list[tuple[int, int, Move | Fill]] = []
-        """Of twins that say the same the earlier time and one of them, to be summed."""
+        self.paired: list[Fill | Move] = []
+        """Of twins that the trade book has paired one, to be summed; and the earlier time of each."""
+        self.paired_us: list[int] = []
+        self.agreeing: list[tuple[int, int, Move]] = []
+        """Of other twins that say the same the earlier time, the sign, and one of them."""
         self.halves: dict[str, list[Half]] = {}
         """What waits for its twin, by unit: of one origin only, in the order of its log."""
         self.settled_us = -1

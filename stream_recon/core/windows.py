@@ -112,9 +112,10 @@ class Windows:
             if not self.length_us:
                 return
             book = self._book(account)
-        if not book.agreeing:
+        if not book.paired:
             self.busy[book.name] = book
-        book.agreeing.append((ts_us, 1, fill))
+        book.paired.append(fill)
+        book.paired_us.append(ts_us)
         if not book.from_us <= ts_us < book.to_us:
             self.enter(book, "", ts_us)
 
@@ -183,7 +184,7 @@ class Windows:
             pending, book.pending = book.pending, []
             for o, key, move in pending:
                 self._match(book, o, key, move)
-        if book.agreeing:
+        if book.agreeing or book.paired:
             self._sum(book)
 
     def _match(self, book: Book, o: int, key: str, move: Move) -> None:
@@ -219,14 +220,17 @@ class Windows:
         """Take in twins that say the same."""
         length_us = self.length_us
         agreeing, book.agreeing = book.agreeing, []
+        paired, paired_us, book.paired, book.paired_us = book.paired, book.paired_us, [], []
         places: dict[tuple[str, int, int], list[Move | Fill]] = {}
-        for ts_us, sign, trade in agreeing:
-            place = trade.instrument, ts_us // length_us, sign
+        for fill, ts_us in zip(paired, paired_us, strict=True):
+            place = fill.instrument, ts_us // length_us, 1
             trades = places.get(place)
             if trades is None:
-                places[place] = [trade]
+                places[place] = [fill]
             else:
-                trades.append(trade)
+                trades.append(fill)
+        for ts_us, sign, move in agreeing:
+            places.setdefault((move.instrument, ts_us // length_us, sign), []).append(move)
         for (subject, number, sign), trades in places.items():
             track = book.track(subject)
             if number > track.base.end or number in track.windows:  # else nobody asks any more
