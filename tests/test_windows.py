@@ -200,6 +200,19 @@ def test_a_late_twin_clears_the_drift_of_the_window_it_belongs_to_and_is_called_
     assert reader.published[-1].late
 
 
+def test_what_comes_late_just_after_an_end_that_is_closed_is_told_of_its_own_window() -> None:
+    reader = Reader()
+    reader.read(1, fills(move("0", 1))[0])
+    reader.read(0, fills(move("0", 1))[0])
+    for o in (0, 1):
+        reader.read(o, beat(16))  # the first window is closed, with what lies order_within after it
+    reader.read(1, fills(move("1", 11))[0])
+    for o in (0, 1):
+        reader.read(o, beat(17))
+    read([], [], reader)
+    assert reader.said == [("OPENED", 1, "10")]
+
+
 def test_what_is_booked_later_under_another_name_ends_the_drift_and_is_none_itself() -> None:
     reader = read([move("adjustment", 45)], [move("1", 5)])
     assert reader.standing == set()
