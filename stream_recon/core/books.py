@@ -348,6 +348,15 @@ class AccountBook:
             self.waits.pop(agenda, None)
             self.account.unsettled = True
 
+    def judge_whole(self) -> None:
+        """Let what is due be judged once, with all of it: not what came of it on the way, which was said before."""
+        for agenda, heap in self.agendas.items():
+            barrier_us = self.barrier(agenda)
+            for due_us, subject in heap:
+                if due_us <= barrier_us and subject[0] not in {"order", "fold"}:
+                    until_us = due_us - self.promises.wait_us
+                    self.judged_us[subject] = max(self.judged_us.get(subject, UNKNOWN_US), until_us)
+
     def judge_again(self, subject: Subject) -> None:
         """Let a subject be judged anew at once."""
         self.again.add(subject)
@@ -542,6 +551,7 @@ class Books:
                     account.book.know_since(newest_us + 2 * account.book.promises.within_us)
                 for subject in account.book.said:
                     account.book.judged_us.setdefault(subject, UNKNOWN_US)
+                account.book.judge_whole()
             self.settle(account)
         self.conditions.clear_unheld()
 
