@@ -17,7 +17,7 @@ from stream_recon.core.nets import net_of
 from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.trades import Rules
 from stream_recon.domain.contracts import Contracts, FeedContract
-from stream_recon.domain.discrepancies import SplitPart, alert_id, explained_in_full
+from stream_recon.domain.discrepancies import Discrepancy, SplitPart, alert_id, explained_in_full
 from stream_recon.domain.events import ORIGINS
 from tests.drifts import (
     CONTRACTS,
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stream_recon.core.movements import Move
-    from stream_recon.domain.discrepancies import Discrepancy
 
 
 def read(internal: list[Move], exchange: list[Move], reader: Reader | None = None) -> Reader:
@@ -198,6 +197,19 @@ def test_a_late_twin_clears_the_drift_of_the_window_it_belongs_to_and_is_called_
     reader.write()
     assert reader.said[2:] == [("CLEARED", 0, "10")]
     assert reader.published[-1].late
+
+
+def test_what_comes_late_just_after_an_end_that_is_closed_is_told_of_its_own_window() -> None:
+    reader = Reader()
+    reader.read(1, fills(move("0", 1))[0])
+    reader.read(0, fills(move("0", 1))[0])
+    for o in (0, 1):
+        reader.read(o, beat(16))  # the first window is closed, with what lies order_within after it
+    reader.read(1, fills(move("1", 11))[0])
+    for o in (0, 1):
+        reader.read(o, beat(17))
+    read([], [], reader)
+    assert reader.said == [("OPENED", 1, "10")]
 
 
 def test_what_is_booked_later_under_another_name_ends_the_drift_and_is_none_itself() -> None:
@@ -539,8 +551,47 @@ def test_a_lane_tells_the_drift_after_the_fill_that_is_missing() -> None:
     book.hear(*(heartbeat(origin, 1200) for origin in ORIGINS))
     kinds = [transition for transition, _, _ in book.said]
     assert [kind for _, kind, _ in book.said] == ["missing_exchange", "net_change_mismatch"], kinds
+    missing, net_change = book.published
+    assert isinstance(net_change, Discrepancy)
+    assert net_change.split == [SplitPart("known_causes", "-2", [missing.alert_id])]
+    assert explained_in_full(net_change)
     book.hear(fill("exchange", "360", 360, qty="2"), *(heartbeat(origin, 1201) for origin in ORIGINS))
     assert book.standing == set()
+
+
+def test_a_bust_explains_the_drift_of_its_own_window_and_an_old_difference_that_of_the_fill() -> None:
+    book = Book(rules=Rules())
+    book.hear(*(fill(origin, "1", 10, qty="2" if origin == "internal" else "3") for origin in ORIGINS))
+    book.hear(fill("exchange", "b", 700, exec="bust", ref_trade_id="1", qty="3"))
+    book.hear(*(heartbeat(origin, 2000) for origin in ORIGINS))
+    drifts = [alert for alert in book.published if isinstance(alert, Discrepancy) and alert.identity == "net_change"]
+    assert [(alert.residual, [part.name for part in alert.split]) for alert in drifts] == [
+        ("1", ["unexplained"]),  # the bust came before it was told, and with that the difference was over
+        ("-3", ["known_causes"]),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_restarts_do_not_change_what_is_said_of_ledgers(seed: int) -> None:
+    one = ledgers(random.Random(seed))
+    first: dict[tuple[int, str], str] = {}
+    order = [
+        (o, each)
+        for _, o, each in sorted((at_s, o, each) for o in (0, 1) for at_s, each in one.logs[o])
+        if first.setdefault((o, each.ledger_id), each.delta) == each.delta  # no copies that contradict
+    ]
+    said = []
+    for restarts in (0, 0.5):
+        rng = random.Random(seed)
+        reader = LedgerReader(contracts=ledger_contracts(one.covers))
+        for o, each in order:
+            reader.read(o, each)
+            if rng.random() < restarts:
+                reader.write(rng.choice((None, 2)))
+                reader.start()
+        reader.read_all([], [])
+        said.append([(alert.transition, alert.kind, alert.residual, alert.explained_by) for alert in reader.published])
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("seed", range(60))

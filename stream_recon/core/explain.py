@@ -145,7 +145,7 @@ def _rule(alert: Discrepancy) -> Rule:
 
 _RESTS_ON: dict[str, tuple[str, ...]] = {
     "trade": ("fills",), "order": ("orders", "fills"), "position": ("positions", "fills"),
-    "balance": ("balances", "ledger", "fills"), "net_change": ("fills", "ledger"),
+    "balance": ("balances", "ledger", "fills"), "net_change": ("fills",),
 }  # fmt: skip
 
 
@@ -167,7 +167,8 @@ def _promises(alert: Discrepancy, contracts: Contracts | None) -> Iterator[str]:
         yield "It rests on the promise of both sides to send what changes it, each in its time."
     if contracts is None:
         return
-    classes = ("ledger",) if rule == "entries" else _RESTS_ON[alert.identity]
+    of_ledgers = rule == "entries" or (alert.identity == "net_change" and alert.asset is not None)
+    classes = ("ledger",) if of_ledgers else _RESTS_ON[alert.identity]
     for origin in ORIGINS if absent is None else (absent,):
         contract = contracts.of(origin, alert.venue, alert.account_id)
         said = ", ".join(f"{name} {getattr(contract, name) or _BY_DEFAULT.get(name, 'partial')}" for name in classes)

@@ -140,11 +140,11 @@ class Windows:
         if key and (ts_us <= book.settled_us or key in book.owed):
             self.late.add(book.name)
             self._look_at(book, 0)
-        if ts_us <= book.settled_us:
-            return
-        book.from_us = max(number * self.length_us, book.settled_us + 1)
-        book.to_us = (number + 1) * self.length_us
-        if number not in book.ends:
+        if ts_us > book.settled_us:
+            book.from_us = max(number * self.length_us, book.settled_us + 1)
+            book.to_us = (number + 1) * self.length_us
+        # What lies just after a closed end belongs to a window that is not closed yet.
+        if number not in book.ends and (number + 1) * self.length_us > book.settled_us:
             book.ends.add(number)
             book.changed = True
             self._look_at(book, self._due_us(book, number))
