@@ -549,10 +549,10 @@ class Books:
         elif kind == "snapshot":
             unknown, touched = book.states.judge_ends(int(subject[1]), until_us)
             self._hold(account, book, subject, unknown)
-            for other in sorted(touched):
+            for other in touched:  # after all other complete snapshots that are due
                 book.judged_us[other] = max(book.judged_us.get(other, UNKNOWN_US), until_us)
                 book.reached_us = max(book.reached_us, until_us)
-                self._judge(account, book, other, book.judged_us[other])
+                book.judge_again(other)
         else:
             self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us))
             for ts_us, other in book.states.ahead:

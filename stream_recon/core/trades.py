@@ -355,7 +355,7 @@ class TradeBook:
         clocks = account.clocks
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         self._wait(account, case, judgement.ahead)
-        for claim in judgement.standing:
+        for claim in (*judgement.standing, *judgement.passed):
             self._proven(account, case, claim)
 
     def _wait(self, account: Account, case: Case, ahead: list[Claim]) -> None:
