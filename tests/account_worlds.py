@@ -292,14 +292,15 @@ def _tell_fills(rng: random.Random, feed: Feed, story: Story, faulty: set[tuple[
             continue
         wrong: Event = rng.choice((
             {"qty": "0.75"}, {"price": "98"}, {"fee": "0.4"}, {"realized_pnl": "9"}, {"position_side": "long"},
-            {"order_id": f"{fill['order_id']}x"},
+            {"order_id": f"{fill['order_id']}x", "client_order_id": None},
         ))  # fmt: skip
         if "fee" in wrong and "fee" not in fill:
             wrong = {"qty": "0.75"}
         amended = any(each.get("ref_trade_id") for each in story.fills if each["order_id"] == fill["order_id"])
         if fault == "untold" and not amended:
             fill = {name: value for name, value in fill.items() if name not in {"fee", "realized_pnl"}}  # noqa: PLW2901
-        feed.tell(rng, fill | wrong if fault == "wrong" else fill)
+        told = fill | wrong if fault == "wrong" else fill
+        feed.tell(rng, {name: value for name, value in told.items() if value is not None})
         if fault == "twice" or (fault == "copy" and "fee" not in fill):
             feed.tell(rng, fill)
         elif fault == "copy":

@@ -179,9 +179,9 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
         ),  # before what is known of them
         ("discrepancies", lane.register.newest.discrepancies()),
         ("feed_conditions", lane.register.newest.feed_conditions()),
-        ("cases", (book.cases.packed(key) for key in book.cases)),  # after what stands of them
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
+        ("cases", (book.cases.packed(key) for key in book.cases)),  # after what stands of them, and what parks them
     ]
     common = _common(lane)
     common.heard = [(venue, o, kind) for venue, heard in lane.directory.heard.items() for o in (0, 1)

@@ -107,7 +107,8 @@ class Doubt(NamedTuple):
 
 
 Moment = tuple[int, int]
-"""(time in us, place among the fills of that time): where a snapshot stands; one without an anchor after all of them."""
+"""(time in us, twice the place among the fills of that time, one more if after it): where a snapshot stands; one without
+an anchor after all of them."""
 
 
 class Track:
@@ -266,9 +267,7 @@ class States:
         state = self.key_state(kind, key)
         kept = state.snapshots[o]
         at = bisect_right(kept, snapshot.ts_us, key=_time_of)
-        first = bisect_left(kept, snapshot.ts_us, hi=at, key=_time_of)
-        again = next((each for each in reversed(kept[first:at]) if _same_moment(each, snapshot)), None)
-        if again is None or again.value != snapshot.value:
+        if not at or not _is_copy(kept[at - 1], snapshot):
             kept.insert(at, snapshot)
             for track in state.tracks:
                 if track.origin == o:
@@ -409,7 +408,7 @@ class States:
                     continue
                 if ts_us <= until_us < mark[0]:
                     self.ahead.append((mark[0], (track.kind, *track.key)))
-                ts_us, place = mark[0], mark[1] + (anchor.when == "after")
+                ts_us, place = mark[0], 2 * mark[1] + (anchor.when == "after")
             if ts_us > until_us:
                 rest.append(snapshot)
             else:
@@ -428,7 +427,7 @@ class States:
         if place != END:
             assert snapshot.anchor is not None
             label = snapshot.anchor.trade_id
-            moved = fills.before((ts_us, place)) if fills is not None else ZERO
+            moved = fills.before((ts_us, (place + 1) // 2)) if fills is not None else ZERO
             by_fills, likely = {moved}, likely - moved
         elif fills is not None:
             by_fills, likely = fills.around(ts_us, within_us), likely - fills.by(ts_us)
@@ -666,8 +665,9 @@ def _time_of(snapshot: Snapshot) -> int:
     return snapshot.ts_us
 
 
-def _same_moment(one: Snapshot, two: Snapshot) -> bool:
-    return one.ts_us == two.ts_us and one.anchor == two.anchor and one.told is not None
+def _is_copy(one: Snapshot, two: Snapshot) -> bool:
+    same = one.ts_us == two.ts_us and one.anchor == two.anchor and one.value == two.value
+    return same and one.told is not None
 
 
 def _say_zero(kept: list[Snapshot], ts_us: int) -> bool:

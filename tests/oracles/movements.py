@@ -145,7 +145,7 @@ class Axis:
 
 
 class Snapshot(NamedTuple):
-    """A reported state; `place`: in the order of fills it was taken just before that one."""
+    """A reported state; `place`: twice the number of a fill that it was taken just before, one more if just after."""
 
     label: str
     ts_us: int
