@@ -32,6 +32,8 @@ from stream_recon.domain.discrepancies import FieldDifference, Kind, alert_id
 from stream_recon.domain.events import ORIGINS, STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
     from stream_recon.core.findings import Subject, Unknown
@@ -66,6 +68,8 @@ class Said(NamedTuple):
     """What was published of a finding: to say it again only if that says more."""
 
     event_us: int
+    known_us: int
+    """Up to which time all has to be known to say so."""
     content: int
 
 
@@ -301,6 +305,39 @@ class AccountBook:
         self.again.add(subject)
         self.account.unsettled = True
 
+    def step_back(self) -> None:
+        """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
+        wait_us, within_us = self.promises.wait_us, self.promises.within_us
+        until_us = {agenda: max(self.barrier(agenda) - wait_us, UNKNOWN_US) for agenda in AGENDAS}
+        for subject, judged_us in self.judged_us.items():
+            agenda = _agenda_of(subject)
+            if judged_us <= until_us[agenda]:
+                continue
+            self.judged_us[subject] = until_us[agenda]
+            if agenda == "orders":
+                known = self.orders.known.get((subject[1], subject[2]))
+                if known is not None and subject not in self.scheduled and known.newest_us > until_us[agenda]:
+                    self.judged_us[subject] = UNKNOWN_US
+                    self.scheduled[subject] = known.newest_us + wait_us
+                    self.push("orders", known.newest_us + wait_us, subject)
+        for side in self.entries.left:
+            for entry in side.values():
+                if entry.ts_us > until_us["ledger"]:
+                    self.push("ledger", entry.ts_us + wait_us, ("ledger",))
+        if self.reached_us > until_us["states"]:
+            self.reached_us = until_us["states"]
+        for subject, ts_us in self._told():
+            if ts_us > until_us["states"] - within_us:
+                self._state_due(subject, ts_us)
+
+    def _told(self) -> Iterator[tuple[Subject, int]]:
+        """All that is kept of states, and its times."""
+        for subject, state in self.states.keys.items():
+            yield from ((subject, snapshot.ts_us) for side in state.snapshots for snapshot in side)
+        for o in (0, 1):
+            yield from ((("snapshot", str(o)), end.ts_us) for end in self.states.ends[o].values() if end.count >= 0)
+        yield from ((("parts", str(parts.origin), parts.asset), parts.ts_us) for parts in self.parts.values())
+
     # -- causes -------------------------------------------------------------------------------------------------------
 
     def add_cause(self, cause: Cause) -> None:
@@ -377,6 +414,7 @@ class Books:
         for (of_venue, _), account in self.directory.accounts.items():
             if of_venue == venue and account.book is not None:
                 account.book.promises.changed()
+                account.book.step_back()
                 self.reconsider(account)
                 self.settle(account)
 
@@ -442,7 +480,9 @@ class Books:
             account = self.directory.named(alert.account)
             book = account.book
             if book is not None and alert.identity in {"order", "position", "balance"}:
-                book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(alert.event_us, 0)
+                book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(
+                    alert.event_us, alert.due_us - book.promises.wait_us, 0
+                )
         for account in self.directory.accounts.values():
             book = account.book
             if book is not None:
@@ -543,7 +583,7 @@ class Books:
             self._publish(account, book, subject, book.orders.judge((subject[1], subject[2])))
             self._judge_renamed(account, book)
         elif kind == "ledger":
-            self._publish(account, book, subject, book.entries.judge(until_us))
+            self._publish(account, book, subject, book.entries.judge(until_us), until_us)
         elif kind == "parts":
             self._publish(account, book, subject, judge_parts(book.parts[int(subject[1]), subject[2]], book.promises))
         elif kind == "snapshot":
@@ -554,7 +594,7 @@ class Books:
                 book.reached_us = max(book.reached_us, until_us)
                 book.judge_again(other)
         else:
-            self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us))
+            self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us), until_us)
             for ts_us, other in book.states.ahead:
                 book.push("states", ts_us + book.promises.wait_us, other)
             book.states.ahead.clear()
@@ -567,8 +607,10 @@ class Books:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, account: Account, book: AccountBook, subject: Subject, verdict: Verdict) -> None:
-        """Say what is wrong with a subject, and that what was wrong before is no longer so."""
+    def _publish(
+        self, account: Account, book: AccountBook, subject: Subject, verdict: Verdict, until_us: int = NEVER_US
+    ) -> None:
+        """Say what is wrong with a subject, and that what was wrong before, up to that time, is no longer so."""
         before = book.said.get(subject, {})
         late = subject in book.late
         book.late.discard(subject)
@@ -578,7 +620,7 @@ class Books:
             parts, explained_by = split(finding, book.causes.values(), book.instrument_of)
             records = [(told.origin, told.stream, told.offset) for told in finding.evidence]
             content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by))
-            now[name] = Said(finding.event_us, content)
+            now[name] = Said(finding.event_us, finding.due_us - book.promises.wait_us, content)
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
@@ -587,8 +629,8 @@ class Books:
         for name, said in before.items():
             if name in now:
                 continue
-            if said.event_us < summed_up_us:
-                now[name] = said  # what it was concluded from is no longer kept: it stands
+            if said.event_us < summed_up_us or said.known_us > until_us:
+                now[name] = said  # what it was concluded from is no longer kept, or not known yet: it stands
                 continue
             self.register.clear(name, late=late)
             book.drop_cause(name)

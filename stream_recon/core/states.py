@@ -487,6 +487,7 @@ class States:
     ) -> None:
         """The residual changed: a break, unless movements may be unknown. `ours`: the later snapshot is our own."""
         compared = track.compared
+        known_us = ends[1].ts_us + (self.promises.within_us if compared == "internal:exchange" else 0)
         before, after = ends
         span_us = (at_us[0] - self.promises.within_us, at_us[1] + self.promises.within_us)
         for doubt in self._doubts(track):
@@ -510,7 +511,7 @@ class States:
                 key=(*key, after.label, *_moment(snapshot.anchor)),
                 names=names,
                 event_us=after.ts_us,
-                due_us=at_us[1] + self.promises.wait_us,
+                due_us=max(at_us[1], known_us) + self.promises.wait_us,
                 cause=_sentence(kind, what, compared, source, plain(residual)),
                 fields=[FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))],
                 evidence=[
