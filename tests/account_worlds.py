@@ -297,6 +297,8 @@ def _tell_fills(rng: random.Random, feed: Feed, story: Story, faulty: set[tuple[
         if "fee" in wrong and "fee" not in fill:
             wrong = {"qty": "0.75"}
         amended = any(each.get("ref_trade_id") for each in story.fills if each["order_id"] == fill["order_id"])
+        if amended and "order_id" in wrong:  # what amends a fill is of its order
+            wrong = {"qty": "0.75"}
         if fault == "untold" and not amended:
             fill = {name: value for name, value in fill.items() if name not in {"fee", "realized_pnl"}}  # noqa: PLW2901
         told = fill | wrong if fault == "wrong" else fill

@@ -32,7 +32,7 @@ from stream_recon.domain.discrepancies import FieldDifference, Kind, alert_id
 from stream_recon.domain.events import ORIGINS, STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
@@ -427,12 +427,14 @@ class Books:
                 book.judge_again(subject)
             account.unsettled = True
 
-    def doubt(self, account: Account) -> None:
-        """Records turned out to be lost: what stands may not be known any more."""
-        book = account.book
-        if book is not None:
-            for subject in book.said:
-                book.judge_again(subject)
+    def doubt(self, names: Iterable[str]) -> None:
+        """Records of these accounts turned out to be lost: what stands may not be known any more."""
+        for name in names:
+            account = self.directory.by_name[name]
+            if account.book is not None:
+                for subject in account.book.said:
+                    account.book.judge_again(subject)
+                self.settle(account)
 
     def waiting_for(self, clock: Clock) -> int:
         """How many accounts are held up by a clock."""

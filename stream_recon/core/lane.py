@@ -112,19 +112,17 @@ class Lane:
             joins = source is None or venue not in source.venues
             if source is None or joins:
                 source = self.directory.source(origin, stream, name, venue)
-            if event.feed_seq is not None:
-                closed = conditions.number(account, o, name, event)
-                if closed:
-                    self.book.judge_again(account)
-                    self.books.reconsider(account)
-                    self.windows.judge_again(account)
-                elif closed is None:
-                    self.books.doubt(account)
+            if event.feed_seq is not None and conditions.number(account, o, name, event):
+                self.book.judge_again(account)
+                self.books.reconsider(account)
+                self.windows.judge_again(account)
             delivered_us = ts_us - account.within_us[o]
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
                 delivered_us = time_us
             self._lift(source, delivered_us, time_us, joins=joins)
+            if conditions.unconfirmed:
+                self.books.doubt(conditions.confirmed(origin, name))
             if account.unsettled:
                 self.books.settle(account)
         self.tallies["consumed"] += len(batch.events)
@@ -162,6 +160,8 @@ class Lane:
         if event.through_us > time_us:
             self.conditions.ahead(origin, stream, source, (time_us, event.through_us))
         self._lift(source, min(event.through_us, time_us), time_us, joins=True)
+        if self.conditions.unconfirmed:
+            self.books.doubt(self.conditions.confirmed(origin, event.source))
 
     def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
         self.tallies["rejected"] += 1

@@ -24,7 +24,7 @@ from stream_recon.core.register import Forgotten
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.core.window_memory import WindowChanges
 from stream_recon.domain.discrepancies import FeedCondition
-from stream_recon.domain.events import Origin, Stream
+from stream_recon.domain.events import ORIGINS, Origin, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,6 +299,7 @@ def _restore_conditions(lane: Lane, changes: Changes) -> None:
         conditions.numberings[o, account, source] = numbering
         if numbering.holes:
             conditions.gaps.setdefault((o, account), set()).add(source)
+            conditions.unconfirmed.setdefault((ORIGINS[o], source), set()).add(account)
         else:
             conditions.gaps.get((o, account), set()).discard(source)
     for number, stream, name, unread, is_open in changes.unread:

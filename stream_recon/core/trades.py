@@ -355,8 +355,10 @@ class TradeBook:
         clocks = account.clocks
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         self._wait(account, case, judgement.ahead)
+        account.parked.discard(case.key)
         for claim in (*judgement.standing, *judgement.passed):
-            self._proven(account, case, claim)
+            if (claim.kind, claim.origin) not in case.opened:
+                self._proven(account, case, claim)
 
     def _wait(self, account: Account, case: Case, ahead: list[Claim]) -> None:
         for claim in ahead:
