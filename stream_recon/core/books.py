@@ -32,7 +32,7 @@ from stream_recon.domain.discrepancies import FieldDifference, Kind, alert_id
 from stream_recon.domain.events import ORIGINS, STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
@@ -78,10 +78,11 @@ class AccountBook:
 
     def __init__(
         self, account: Account, promises: Promises, conditions: Conditions, instruments: Instruments,
-        touched: list[Account],
+        touched: list[Account], unsettled: dict[Account, None],
     ) -> None:  # fmt: skip
         self.account = account
         self._touched = touched
+        self._unsettled = unsettled
         self.promises = promises
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
@@ -298,12 +299,17 @@ class AccountBook:
         heappush(self.agendas[agenda], (due_us, subject))
         if due_us < self.waits.get(agenda, NEVER_US):
             self.waits.pop(agenda, None)
-            self.account.unsettled = True
+            self.unsettle()
 
     def judge_again(self, subject: Subject) -> None:
         """Let a subject be judged anew at once."""
         self.again.add(subject)
+        self.unsettle()
+
+    def unsettle(self) -> None:
+        """Something is due, or waits for nothing yet."""
         self.account.unsettled = True
+        self._unsettled[self.account] = None
 
     def step_back(self) -> None:
         """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
@@ -375,6 +381,8 @@ class Books:
         self.topics: dict[tuple[int, Stream], str | None] = {}
         self.touched: list[Account] = []
         """Into whose books something was put since the last drain."""
+        self.unsettled: dict[Account, None] = {}
+        """In whose books something may be due."""
         self.fresh_heard: list[tuple[str, int, Class]] = []
         """(venue, origin, class) first heard since the last drain."""
         self.restored = False
@@ -396,7 +404,8 @@ class Books:
         }
         self.directory.pairs |= {(clocks[0, stream], clocks[1, stream]): None for stream in STREAMS}
         promises = Promises(account.contracts, clocks, account.heard)
-        account.book = AccountBook(account, promises, self.conditions, self.rules.instruments, self.touched)
+        account.book = AccountBook(account, promises, self.conditions, self.rules.instruments, self.touched,
+                                   self.unsettled)  # fmt: skip
 
     # -- what is heard ------------------------------------------------------------------------------------------------
 
@@ -427,14 +436,12 @@ class Books:
                 book.judge_again(subject)
             account.unsettled = True
 
-    def doubt(self, names: Iterable[str]) -> None:
-        """Records of these accounts turned out to be lost: what stands may not be known any more."""
-        for name in names:
-            account = self.directory.by_name[name]
-            if account.book is not None:
-                for subject in account.book.said:
-                    account.book.judge_again(subject)
-                self.settle(account)
+    def doubt(self, account: Account) -> None:
+        """Records turned out to be lost: what stands may not be known any more."""
+        if account.book is not None:
+            for subject in account.book.said:
+                account.book.judge_again(subject)
+            self.settle(account)
 
     def waiting_for(self, clock: Clock) -> int:
         """How many accounts are held up by a clock."""
@@ -493,8 +500,14 @@ class Books:
             self.settle(account)
         self.conditions.clear_unheld()
 
+    def settle_unsettled(self) -> None:
+        """Judge what follows from what was found of fills."""
+        for account in list(self.unsettled):
+            self.settle(account)
+
     def settle(self, account: Account) -> None:
         """Judge what is due, and let clocks wake up what is not."""
+        self.unsettled.pop(account, None)
         book = account.book
         if book is None:
             account.unsettled = False
@@ -504,6 +517,7 @@ class Books:
             while account.unsettled:
                 account.unsettled = False
                 self._settle(account, book)
+        self.unsettled.pop(account, None)
 
     def _settle(self, account: Account, book: AccountBook) -> None:
         for agenda in AGENDAS:

@@ -224,11 +224,15 @@ class Conditions:
 
     # -- absence in doubt ---------------------------------------------------------------------------------------------
 
-    def absence_proven(self, account: Account, o: int, ts_us: int) -> bool:
-        """Whether nothing known to be lost on side `o` may be the fill of that time that is absent there."""
+    def absence_proven(self, account: Account, o: int, ts_us: int, *, stands: bool = False) -> bool:
+        """Whether nothing known to be lost on side `o` may be the fill of that time that is absent there.
+
+        What stands is not taken back for numbers that a slower topic may fill yet.
+        """
         for source in self.gaps.get((o, account.name), ()):
             holes = self.numberings[o, account.name, source].holes
-            if any(hole.from_us <= ts_us <= hole.to_us for hole in holes):
+            passed_us = self._passed_us(o, source) if stands else NEVER_US
+            if any(hole.from_us <= ts_us <= hole.to_us <= passed_us for hole in holes):
                 return False
         unread = self.unread.get((o, "fills", account.name))
         return unread is None or not any(start <= ts_us <= end for start, end in unread.spans_us)

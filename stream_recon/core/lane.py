@@ -122,7 +122,7 @@ class Lane:
                 delivered_us = time_us
             self._lift(source, delivered_us, time_us, joins=joins)
             if conditions.unconfirmed:
-                self.books.doubt(conditions.confirmed(origin, name))
+                self._doubt(conditions.confirmed(origin, name))
             if account.unsettled:
                 self.books.settle(account)
         self.tallies["consumed"] += len(batch.events)
@@ -149,6 +149,8 @@ class Lane:
                     self.books.first_heard(clock)
                 if clock.watermark_us >= clock.deadlines.next_us:
                     self.book.fall_due(clock)  # fills first: they may explain what follows from them
+                    if self.books.unsettled:
+                        self.books.settle_unsettled()
                 if clock.watermark_us >= clock.evaluations.next_us:
                     self.books.fall_due(clock)
                 if clock.watermark_us >= clock.ends.next_us:
@@ -161,7 +163,14 @@ class Lane:
             self.conditions.ahead(origin, stream, source, (time_us, event.through_us))
         self._lift(source, min(event.through_us, time_us), time_us, joins=True)
         if self.conditions.unconfirmed:
-            self.books.doubt(self.conditions.confirmed(origin, event.source))
+            self._doubt(self.conditions.confirmed(origin, event.source))
+
+    def _doubt(self, names: list[str]) -> None:
+        """Records of these accounts are known now to be lost."""
+        for name in names:
+            account = self.directory.by_name[name]
+            self.book.doubt(account)
+            self.books.doubt(account)
 
     def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
         self.tallies["rejected"] += 1

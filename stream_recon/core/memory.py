@@ -256,6 +256,7 @@ def _restore_removals(lane: Lane, changes: Changes) -> None:
             for name in names_of(case):
                 book.names.pop(name, None)
             directory.of_key(key).parked.discard(key)
+            directory.of_key(key).missing.discard(key)
 
 
 def _restore_waiting(lane: Lane, waiting: Waiting) -> None:

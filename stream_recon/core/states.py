@@ -330,13 +330,14 @@ class States:
             if end.applied:
                 continue
             end.applied = True
+            others = [each for each in self.ends[o].values() if each.ts_us == end.ts_us and each.complete]
             for subject in self._known():
                 state = self.keys.setdefault(subject, KeyState())
                 kept = state.snapshots[o]
                 before = len(kept)
                 kept[:] = [each for each in kept if each.told is not None or each.ts_us != end.ts_us]
                 removed = before - len(kept)
-                added = end.complete and subject not in end.named and _say_zero(kept, end.ts_us)
+                added = any(subject not in each.named for each in others) and _say_zero(kept, end.ts_us)
                 if removed or added:
                     state.stale = True
                     touched.add(subject)
