@@ -185,11 +185,11 @@ class AccountBook:
     def moved(self, kind: str, key: Key, ts_us: int) -> None:
         """A position or balance moved: if what was judged may have seen that, it is judged anew."""
         subject = (kind, *key)
-        judged_us = self.judged_us.get(subject)
-        if judged_us is None:
-            self.judged_us[subject] = UNKNOWN_US
+        judged_us = self.judged_us.setdefault(subject, UNKNOWN_US)
+        if subject in self.states.fresh:
+            self.states.fresh.discard(subject)
             self.push("states", ts_us + self.promises.wait_us + self.promises.patience_us, subject)
-        elif ts_us - self.promises.within_us <= judged_us:
+        if ts_us - self.promises.within_us <= judged_us:
             self.states.key_state(kind, key).stale = True
             self.late.add(subject)
             self.judge_again(subject)

@@ -215,7 +215,9 @@ def _put_sums(book: AccountBook, state: BookState) -> None:
         kept = axes[key] = Axis(axis.base)
         kept.since_us, kept.marks, kept.deltas = axis.since_us, axis.marks, axis.deltas
         if kept.marks:
-            book.moved("balance" if axis.kind == "ledger" else axis.kind, key, kept.marks[0][0])
+            kind = "balance" if axis.kind == "ledger" else axis.kind
+            states.fresh.add((kind, *key))
+            book.moved(kind, key, kept.marks[0][0])
     for o, asset, times_us in state.doubts:
         partly = states.partly(o, (asset,)) if asset else states.unmapped[o]
         partly.times_us = list(times_us)

@@ -207,6 +207,8 @@ class States:
         self.anchors: tuple[dict[tuple[str, str, str], Mark], ...] = ({}, {})
         self.awaited: tuple[dict[tuple[str, str, str], set[tuple[str, ...]]], ...] = ({}, {})
         """By the fill that has not come, the keys with snapshots anchored to it."""
+        self.fresh: set[tuple[str, ...]] = set()
+        """Keys that were moved for the first time by an origin's fills or ledger, since this was last looked at."""
         self.ahead: list[tuple[int, tuple[str, ...]]] = []
         """(time, key) of snapshots anchored to fills that are newer than they are, since this was last taken."""
         self.ends: tuple[dict[str, End], dict[str, End]] = ({}, {})
@@ -232,14 +234,14 @@ class States:
             return
         what = self.instrument_of(move.instrument)
         key = position_key(move.instrument, move.position_side)
-        self._add(self.fills["position", o], key, mark, position_delta(move, what))
+        self._add("position", self.fills["position", o], key, mark, position_delta(move, what))
         late("position", key, move.ts_us)
         reason = untold(move, what)
         if what is None:
             self.unmapped[o].add(move.ts_us)
             return
         for asset, delta in balance_deltas(move, what).items():
-            self._add(self.fills["balance", o], (asset,), mark, delta)
+            self._add("balance", self.fills["balance", o], (asset,), mark, delta)
             if reason is not None:
                 self.partly(o, (asset,)).add(move.ts_us)
             late("balance", (asset,), move.ts_us)
@@ -252,14 +254,14 @@ class States:
         """A ledger entry of side `o`. False where it moves nothing."""
         if self.promises.contracts[o].ledger_covers != "all" and entry.reason in OF_TRADES:
             return False
-        self._add(self.entries[o], (entry.asset,), (entry.ts_us, seq), to_decimal(entry.delta))
+        self._add("balance", self.entries[o], (entry.asset,), (entry.ts_us, seq), to_decimal(entry.delta))
         return True
 
-    @staticmethod
-    def _add(axes: dict[Key, Axis], key: Key, mark: Mark, delta: Decimal) -> None:
+    def _add(self, kind: str, axes: dict[Key, Axis], key: Key, mark: Mark, delta: Decimal) -> None:
         axis = axes.get(key)
         if axis is None:
             axis = axes[key] = Axis()
+            self.fresh.add((kind, *key))
         axis.add(mark, delta)
 
     def snapshot(self, o: int, kind: str, key: Key, snapshot: Snapshot, snapshot_id: str | None) -> bool:
@@ -332,7 +334,7 @@ class States:
             end.applied = True
             others = [each for each in self.ends[o].values() if each.ts_us == end.ts_us and each.complete]
             for subject in self._known():
-                state = self.keys.setdefault(subject, KeyState())
+                state = self.key_state(subject[0], subject[1:])
                 kept = state.snapshots[o]
                 before = len(kept)
                 kept[:] = [each for each in kept if each.told is not None or each.ts_us != end.ts_us]

@@ -131,6 +131,8 @@ class Comparison:
         for place, change in enumerate(self.book.changes[who]):
             fill = change.record
             self.places.setdefault((fill["instrument"], fill["trade_id"], fill["side"]), place)
+            if change.before is change.after:
+                continue
             what = kind_of(fill["instrument"], self.book.instruments)
             reason = untold(fill, what) if self.kind == "balance" else None
             if reason == "UNMAPPED_INSTRUMENT":
