@@ -354,6 +354,9 @@ class TradeBook:
                 self._clear(account, case, kind, origin)
         if len(self.register.published) > said:
             self.touched[case.key] = None  # how its records count may have changed
+        for kind, origin in case.opened:
+            if self.register.stands(trade_alert_id(case.key, kind, origin)):
+                self.give_cause(account, case, kind, origin)
         self._wait(account, case, judgement.ahead)
 
     def schedule(self, account: Account, case: Case) -> None:
@@ -400,7 +403,6 @@ class TradeBook:
             self.touched[case.key] = None
         place = Place((self.topics[0], self.topics[1]), self.partition)
         self.register.assert_open(discrepancy_of(case.key, claim, account.terms.tolerance, place, self.thresholds))
-        self.give_cause(account, case, claim.kind, claim.origin)
         if claim.kind in MISSING:
             account.missing.add(case.key)
 
