@@ -59,7 +59,7 @@ class Account:
     """One account: key, contracts, and the clocks of its fills."""
 
     __slots__ = (
-        "book", "clocks", "contracts", "default_source", "feeds", "grace_us", "heard", "name", "parked", "promised",
+        "book", "clocks", "contracts", "default_source", "feeds", "grace_us", "heard", "missing", "name", "parked", "promised",
         "terms", "trimmed_us", "unsettled", "within_us",
     )  # fmt: skip
 
@@ -74,6 +74,8 @@ class Account:
         self.within_us = (internal.order_within_us, exchange.order_within_us)
         self.terms = terms
         self.default_source = feeds.default_source
+        self.missing: set[str] = set()
+        """Cases that say that a fill is missing."""
         self.parked: set[str] = set()
         """Cases whose absence proves nothing for now: a hole in the numbering, or a record that could not be read."""
         self.heard: Heard = (set(), set())

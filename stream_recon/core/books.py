@@ -36,6 +36,8 @@ from stream_recon.domain.discrepancies import FieldDifference, Kind, alert_id
 from stream_recon.domain.events import ORIGINS, STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
     from stream_recon.core.findings import Subject, Unknown
@@ -74,6 +76,8 @@ class Said(NamedTuple):
     """What was published of a finding: to say it again only if that says more."""
 
     event_us: int
+    known_us: int
+    """Up to which time all has to be known to say so."""
     content: int
 
 
@@ -82,9 +86,11 @@ class AccountBook:
 
     def __init__(self, account: Account, promises: Promises, books: Books) -> None:
         self.account = account
+        self._unsettled = books.unsettled
         self.promises = promises
         self._touched = books.touched
         self._fills_of = books.fills_of
+        self._causes_changed = books.causes_changed
         self._post = books.post
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
@@ -179,21 +185,19 @@ class AccountBook:
 
     def count(self, o: int, move: Move) -> None:
         """One more movement, to be counted when something is due."""
-        if self.is_idle:
-            self._idle[o].append(move)
-            self._idle_seqs[o].append(move.seq)
-            return
-        tape = self.tape[o]
-        tape.append(move)
-        if not self.touched:
-            self.touch()
-        self.changes.moves.append((o, move))
+        self._put(o, move)
         due_us = move.ts_us + self.promises.wait_us
         if due_us < self.fold_us:
             self.fold_us = due_us
             self.push("orders", due_us, FOLD)
-        if move.ts_us - self.promises.within_us <= self.reached_us or len(tape) > TAPE_LIMIT:
+        if move.ts_us - self.promises.within_us <= self.reached_us or len(self.tape[o]) > TAPE_LIMIT:
             self.fold()
+
+    def _put(self, o: int, move: Move) -> None:
+        self.tape[o].append(move)
+        self.changes.moves.append((o, move))
+        if not self.touched:
+            self.touch()
 
     def _shorten(self, o: int) -> None:
         """Nobody sends what fills could be held against: only the newest are kept, should somebody begin to."""
@@ -241,15 +245,15 @@ class AccountBook:
 
     def recount(self, o: int, moves: list[Move]) -> None:
         """What some records count for is not what it was: so many movements more, that may have places of before."""
-        if not self.is_idle:
-            self.fold()
-        before, self.counted[o] = self.counted[o], 0
-        for move in moves:
-            self.count(o, move)
         if self.is_idle:
-            self.counted[o] = before
-        else:
-            self.fold()
+            self._idle[o].extend(moves)
+            self._idle_seqs[o].extend(move.seq for move in moves)
+            return
+        self.fold()
+        for move in moves:
+            self._put(o, move)
+        self.counted[o] = 0
+        self.fold()
 
     def moved(self, kind: str, key: Key, ts_us: int) -> int:
         """A position or balance moved for the first time, or late: what was judged may have seen that.
@@ -257,11 +261,11 @@ class AccountBook:
         Gives the time up to which further movements are of interest.
         """
         subject = (kind, *key)
-        judged_us = self.judged_us.get(subject)
-        if judged_us is None:
-            judged_us = self.judged_us[subject] = UNKNOWN_US
+        judged_us = self.judged_us.setdefault(subject, UNKNOWN_US)
+        if subject in self.states.fresh:
+            self.states.fresh.discard(subject)
             self.push("states", ts_us + self.promises.wait_us + self.promises.patience_us, subject)
-        elif ts_us - self.promises.within_us <= judged_us:
+        if ts_us - self.promises.within_us <= judged_us:
             self.states.key_state(kind, key).stale = True
             self.late.add(subject)
             self.judge_again(subject)
@@ -381,12 +385,50 @@ class AccountBook:
         heappush(self.agendas[agenda], (due_us, subject))
         if due_us < self.waits.get(agenda, NEVER_US):
             self.waits.pop(agenda, None)
-            self.account.unsettled = True
+            self.unsettle()
 
     def judge_again(self, subject: Subject) -> None:
         """Let a subject be judged anew at once."""
         self.again.add(subject)
+        self.unsettle()
+
+    def unsettle(self) -> None:
+        """Something is due, or waits for nothing yet."""
         self.account.unsettled = True
+        self._unsettled[self.account] = None
+
+    def step_back(self) -> None:
+        """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
+        wait_us, within_us = self.promises.wait_us, self.promises.within_us
+        until_us = {agenda: max(self.barrier(agenda) - wait_us, UNKNOWN_US) for agenda in AGENDAS}
+        for subject, judged_us in self.judged_us.items():
+            agenda = _agenda_of(subject)
+            if judged_us <= until_us[agenda]:
+                continue
+            self.judged_us[subject] = until_us[agenda]
+            if agenda == "orders":
+                key = (subject[1], subject[2])
+                known = self.orders.known.get(key)
+                if known is not None and key not in self.scheduled_orders and known.newest_us > until_us[agenda]:
+                    self.judged_us[subject] = UNKNOWN_US
+                    self.scheduled_orders.add(key)
+                    self.push("orders", known.newest_us + wait_us, subject)
+        for side in self.entries.left:
+            for entry in side.values():
+                if entry.ts_us > until_us["ledger"]:
+                    self.push("ledger", entry.ts_us + wait_us, ("ledger",))
+        self.reached_us = min(self.reached_us, until_us["states"])
+        for subject, ts_us in self._told():
+            if ts_us > until_us["states"] - within_us:
+                self._state_due(subject, ts_us)
+
+    def _told(self) -> Iterator[tuple[Subject, int]]:
+        """All that is kept of states, and its times."""
+        for subject, state in self.states.keys.items():
+            yield from ((subject, snapshot.ts_us) for side in state.snapshots for snapshot in side)
+        for o in (0, 1):
+            yield from ((("snapshot", str(o)), end.ts_us) for end in self.states.ends[o].values() if end.count >= 0)
+        yield from ((("parts", str(parts.origin), parts.asset), parts.ts_us) for parts in self.parts.values())
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
@@ -412,6 +454,7 @@ class AccountBook:
         return [self.cause(name) for name, (ts_us, _, _) in self.causes.items() if from_us <= ts_us <= to_us]
 
     def _affected(self, name: str) -> None:
+        self._causes_changed(self.account)
         if self.said:
             for subject in subjects_of(self.cause(name), self.instrument_of):
                 if subject in self.said:
@@ -432,6 +475,8 @@ class Books:
         self.moves_of: MovesOf = trades.moves_of
         self.post: Callable[[Account, int, Entry], None] = _nobody
         """Who is told of ledger entries that are news."""
+        self.causes_changed: Callable[[Account], None] = _not_concerned
+        """Who is told that an account's discrepancies of trades or ledger entries are others."""
         self.partition = partition
         self.directory = directory
         self.conditions = conditions
@@ -440,6 +485,8 @@ class Books:
         self.topics: dict[tuple[int, Stream], str | None] = {}
         self.touched: list[Account] = []
         """Into whose books something was put since the last drain."""
+        self.unsettled: dict[Account, None] = {}
+        """In whose books something may be due."""
         self.fresh_heard: list[tuple[str, int, Class]] = []
         """(venue, origin, class) first heard since the last drain."""
         self._looked_us = UNKNOWN_US
@@ -513,6 +560,7 @@ class Books:
         for (of_venue, _), account in self.directory.accounts.items():
             if of_venue == venue and account.book is not None:
                 account.book.promises_changed()
+                account.book.step_back()
                 self.reconsider(account)
                 self.settle(account)
 
@@ -527,10 +575,10 @@ class Books:
 
     def doubt(self, account: Account) -> None:
         """Records turned out to be lost: what stands may not be known any more."""
-        book = account.book
-        if book is not None:
-            for subject in book.said:
-                book.judge_again(subject)
+        if account.book is not None:
+            for subject in account.book.said:
+                account.book.judge_again(subject)
+            self.settle(account)
 
     def waiting_for(self, clock: Clock) -> int:
         """How many accounts are held up by a clock."""
@@ -578,7 +626,9 @@ class Books:
             account = self.directory.named(alert.account)
             book = account.book
             if book is not None and alert.identity in {"order", "position", "balance"}:
-                book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(alert.event_us, 0)
+                book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(
+                    alert.event_us, alert.due_us - book.promises.wait_us, 0
+                )
         for account in self.directory.accounts.values():
             book = account.book
             if book is not None:
@@ -590,8 +640,14 @@ class Books:
             self.settle(account)
         self.conditions.clear_unheld()
 
+    def settle_unsettled(self) -> None:
+        """Judge what follows from what was found of fills."""
+        for account in list(self.unsettled):
+            self.settle(account)
+
     def settle(self, account: Account) -> None:
         """Judge what is due, and let clocks wake up what is not."""
+        self.unsettled.pop(account, None)
         book = account.book
         if book is None:
             account.unsettled = False
@@ -601,6 +657,7 @@ class Books:
             while account.unsettled:
                 account.unsettled = False
                 self._settle(account, book)
+        self.unsettled.pop(account, None)
 
     def _settle(self, account: Account, book: AccountBook) -> None:
         for agenda in AGENDAS:
@@ -683,18 +740,18 @@ class Books:
             self._publish(account, book, subject, book.orders.judge((subject[1], subject[2])))
             self._judge_renamed(account, book)
         elif kind == "ledger":
-            self._publish(account, book, subject, book.entries.judge(until_us))
+            self._publish(account, book, subject, book.entries.judge(until_us), until_us)
         elif kind == "parts":
             self._publish(account, book, subject, judge_parts(book.parts[int(subject[1]), subject[2]], book.promises))
         elif kind == "snapshot":
             unknown, touched = book.states.judge_ends(int(subject[1]), until_us)
             self._hold(account, book, subject, unknown)
-            for other in sorted(touched):
+            for other in touched:  # after all other complete snapshots that are due
                 book.judged_us[other] = max(book.judged_us.get(other, UNKNOWN_US), until_us)
                 book.reached(other, book.judged_us[other])
-                self._judge(account, book, other, book.judged_us[other])
+                book.judge_again(other)
         else:
-            self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us))
+            self._publish(account, book, subject, book.states.judge(kind, subject[1:], until_us), until_us)
             for ts_us, other in book.states.ahead:
                 book.push("states", ts_us + book.promises.wait_us, other)
             book.states.ahead.clear()
@@ -707,8 +764,10 @@ class Books:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, account: Account, book: AccountBook, subject: Subject, verdict: Verdict) -> None:
-        """Say what is wrong with a subject, and that what was wrong before is no longer so."""
+    def _publish(
+        self, account: Account, book: AccountBook, subject: Subject, verdict: Verdict, until_us: int = NEVER_US
+    ) -> None:
+        """Say what is wrong with a subject, and that what was wrong before, up to that time, is no longer so."""
         before = book.said.get(subject, {})
         late = subject in book.late
         book.late.discard(subject)
@@ -720,7 +779,7 @@ class Books:
             content = hash(
                 (finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by)
             )
-            now[name] = Said(finding.event_us, content)
+            now[name] = Said(finding.event_us, finding.due_us - book.promises.wait_us, content)
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
@@ -729,8 +788,8 @@ class Books:
         for name, said in before.items():
             if name in now:
                 continue
-            if said.event_us < summed_up_us:
-                now[name] = said  # what it was concluded from is no longer kept: it stands
+            if said.event_us < summed_up_us or said.known_us > until_us:
+                now[name] = said  # what it was concluded from is no longer kept, or not known yet: it stands
                 continue
             self.register.clear(name, late=late)
             book.drop_cause(name)
@@ -855,6 +914,10 @@ def _causes_span(finding: Finding) -> tuple[int, int]:
     """When what a finding follows from may have been."""
     first_us, last_us = finding.span_us
     return (first_us if finding.wide_us is None else min(first_us, finding.wide_us), last_us)
+
+
+def _not_concerned(_: Account) -> None:
+    pass
 
 
 def _nobody(_account: Account, _o: int, _entry: Entry) -> None:

@@ -189,6 +189,8 @@ class Conditions:
         """By (origin, account, source)."""
         self.gaps: dict[tuple[int, str], set[str]] = {}
         """Sources with holes, by (origin, account)."""
+        self.unconfirmed: dict[tuple[Origin, str], set[str]] = {}
+        """By origin and source, the accounts with holes that a slower topic may fill yet."""
         self.unread: dict[tuple[int, Stream, str], Unread] = {}
         self.unread_open: set[tuple[int, Stream, str]] = set()
         """Those whose newest span has no end yet."""
@@ -231,11 +233,15 @@ class Conditions:
 
     # -- absence in doubt ---------------------------------------------------------------------------------------------
 
-    def absence_proven(self, account: Account, o: int, ts_us: int) -> bool:
-        """Whether nothing known to be lost on side `o` may be the fill of that time that is absent there."""
+    def absence_proven(self, account: Account, o: int, ts_us: int, *, stands: bool = False) -> bool:
+        """Whether nothing known to be lost on side `o` may be the fill of that time that is absent there.
+
+        What stands is not taken back for numbers that a slower topic may fill yet.
+        """
         for source in self.gaps.get((o, account.name), ()):
             holes = self.numberings[o, account.name, source].holes
-            if any(hole.from_us <= ts_us <= hole.to_us for hole in holes):
+            passed_us = self._passed_us(o, source) if stands else NEVER_US
+            if any(hole.from_us <= ts_us <= hole.to_us <= passed_us for hole in holes):
                 return False
         unread = self.unread.get((o, "fills", account.name))
         return unread is None or not any(start <= ts_us <= end for start, end in unread.spans_us)
@@ -253,10 +259,8 @@ class Conditions:
         lost = holes + [one for each in unread if each is not None for one in each.spans_us]
         return any(start <= span.to_us and span.from_us <= end for start, end in lost)
 
-    def number(self, account: Account, o: int, source: str, event: AccountEvent) -> bool | None:
-        """Count a numbered record. True where it was missing, so that what is parked should be judged again; None where
-        others turn out to be missing.
-        """
+    def number(self, account: Account, o: int, source: str, event: AccountEvent) -> bool:
+        """Count a numbered record. True where it was missing, so that what is parked should be judged again."""
         key = (o, account.name, source)
         number, epoch, ts_us = event.feed_seq or 0, event.feed_epoch, event.ts_us
         self.touched_numberings.add(key)
@@ -269,10 +273,39 @@ class Conditions:
             return False
         if numbering.holes:
             self.gaps.setdefault((o, account.name), set()).add(source)
+            self.unconfirmed.setdefault((ORIGINS[o], source), set()).add(account.name)
         else:
             self.gaps[o, account.name].discard(source)
             self._clear(Named("SEQ_GAP", ORIGINS[o], source, "fills", account.name))
-        return True if numbering.lost < before else None
+        return numbering.lost < before
+
+    def _passed_us(self, o: int, source: str) -> int:
+        """What every topic that a source speaks on has passed."""
+        return min(
+            (
+                known[source].watermark_us
+                for (origin, _), known in self.directory.sources.items()
+                if origin == ORIGINS[o] and source in known and known[source].heard_us != UNKNOWN_US
+            ),
+            default=UNKNOWN_US,
+        )
+
+    def confirmed(self, origin: Origin, source: str) -> list[str]:
+        """The accounts of which records are known now to be lost, a source having moved on."""
+        names = self.unconfirmed.get((origin, source))
+        if names is None:
+            return []
+        o = ORIGINS.index(origin)
+        passed_us = self._passed_us(o, source)
+        found = [
+            name
+            for name in sorted(names)
+            if all(hole.to_us <= passed_us for hole in self.numberings[o, name, source].holes)
+        ]
+        names.difference_update(found)
+        if not names:
+            del self.unconfirmed[origin, source]
+        return found
 
     def confirm_gaps(self) -> None:
         """Publish the holes that every topic the source speaks on has passed: no slower topic will fill them."""
@@ -280,14 +313,7 @@ class Conditions:
             account = self.directory.account(*_parts(name))
             for source in sources:
                 numbering = self.numberings[o, name, source]
-                passed_us = min(
-                    (
-                        known[source].watermark_us
-                        for (origin, _), known in self.directory.sources.items()
-                        if origin == ORIGINS[o] and source in known and known[source].heard_us != UNKNOWN_US
-                    ),
-                    default=UNKNOWN_US,
-                )
+                passed_us = self._passed_us(o, source)
                 holes = [hole for hole in numbering.holes if hole.to_us <= passed_us]
                 if not holes and not account.parked:
                     continue

@@ -154,7 +154,7 @@ def whole(account: Account) -> BookState:
             for asset, partly in [("", states.unmapped[o]), *((key[0], p) for key, p in states.partly_told[o].items())]
             if partly.times_us
         ],
-        anchors=[(o, *anchor, *mark) for o in (0, 1) for anchor, mark in states.anchors[o].items()],
+        anchors=[(o, *anchor, *mark) for o in (0, 1) for anchor, mark in states.places(o)],
         bases=[
             _base(track, state.summed_up_us)
             for state in states.keys.values()
@@ -227,11 +227,11 @@ def _put_sums(book: AccountBook, state: BookState) -> None:
         )
         kept.since_us, kept.marks, kept.deltas = axis.since_us, axis.marks, axis.deltas
         if kept.marks:
+            states.fresh.add((kept.kind, *key))
             kept.watched_us = book.moved(kept.kind, key, kept.marks[0][0])
     for o, asset, times_us in state.doubts:
         partly = states.partly(o, (asset,)) if asset else states.unmapped[o]
         partly.times_us = list(times_us)
-    states.is_anchored |= bool(state.anchors)
     for o, instrument, trade_id, side, ts_us, seq in state.anchors:
         states.anchors[o][instrument, trade_id, side] = (ts_us, seq)
     for base in state.bases:

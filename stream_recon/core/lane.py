@@ -73,6 +73,7 @@ class Lane:
         self.windows.in_doubt = self.conditions.in_doubt
         self.windows.causes = self.books.causes_of_drift
         self.books.post = self.windows.post
+        self.books.causes_changed = self.windows.causes_changed
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 
@@ -116,19 +117,17 @@ class Lane:
             joins = source is None or venue not in source.venues
             if source is None or joins:
                 source = self.directory.source(origin, stream, name, venue)
-            if event.feed_seq is not None:
-                closed = conditions.number(account, o, name, event)
-                if closed:
-                    self.book.judge_again(account)
-                    self.books.reconsider(account)
-                    self.windows.judge_again(account)
-                elif closed is None:
-                    self.books.doubt(account)
+            if event.feed_seq is not None and conditions.number(account, o, name, event):
+                self.book.judge_again(account)
+                self.books.reconsider(account)
+                self.windows.judge_again(account)
             delivered_us = ts_us - account.within_us[o]
             if delivered_us > time_us:
                 conditions.ahead(origin, stream, source, (time_us, ts_us))
                 delivered_us = time_us
             self._lift(source, delivered_us, time_us, joins=joins)
+            if conditions.unconfirmed:
+                self._doubt(conditions.confirmed(origin, name))
             if account.unsettled:
                 self.books.settle(account)
         self.tallies["consumed"] += len(batch.events)
@@ -157,6 +156,8 @@ class Lane:
                     self.books.first_heard(clock)
                 if clock.watermark_us >= clock.deadlines.next_us:
                     self.book.fall_due(clock)  # fills first: they may explain what follows from them
+                    if self.books.unsettled:
+                        self.books.settle_unsettled()
                 if clock.watermark_us >= clock.evaluations.next_us:
                     self.books.fall_due(clock)
                 if clock.watermark_us >= clock.ends.next_us:
@@ -168,6 +169,15 @@ class Lane:
         if event.through_us > time_us:
             self.conditions.ahead(origin, stream, source, (time_us, event.through_us))
         self._lift(source, min(event.through_us, time_us), time_us, joins=True)
+        if self.conditions.unconfirmed:
+            self._doubt(self.conditions.confirmed(origin, event.source))
+
+    def _doubt(self, names: list[str]) -> None:
+        """Records of these accounts are known now to be lost."""
+        for name in names:
+            account = self.directory.by_name[name]
+            self.book.doubt(account)
+            self.books.doubt(account)
 
     def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
         self.tallies["rejected"] += 1

@@ -24,7 +24,7 @@ from stream_recon.core.register import Forgotten
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.core.window_memory import WindowChanges
 from stream_recon.domain.discrepancies import FeedCondition
-from stream_recon.domain.events import Origin, Stream
+from stream_recon.domain.events import ORIGINS, Origin, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,9 +179,9 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
         ),  # before what is known of them
         ("discrepancies", lane.register.newest.discrepancies()),
         ("feed_conditions", lane.register.newest.feed_conditions()),
-        ("cases", (book.cases.packed(key) for key in book.cases)),  # after what stands of them
         ("unread", (_unread(lane, key) for key in lane.conditions.unread)),
         ("numberings", ((*key, numbering) for key, numbering in lane.conditions.numberings.items())),
+        ("cases", (book.cases.packed(key) for key in book.cases)),  # after what stands of them, and what parks them
     ]
     common = _common(lane)
     common.heard = [(venue, o, kind) for venue, heard in lane.directory.heard.items() for o in (0, 1)
@@ -261,6 +261,7 @@ def _restore_removals(lane: Lane, changes: Changes) -> None:
             for name in names_of(case):
                 book.names.pop(name, None)
             directory.of_key(key).parked.discard(key)
+            directory.of_key(key).missing.discard(key)
 
 
 def _restore_waiting(lane: Lane, waiting: Waiting) -> None:
@@ -304,6 +305,7 @@ def _restore_conditions(lane: Lane, changes: Changes) -> None:
         conditions.numberings[o, account, source] = numbering
         if numbering.holes:
             conditions.gaps.setdefault((o, account), set()).add(source)
+            conditions.unconfirmed.setdefault((ORIGINS[o], source), set()).add(account)
         else:
             conditions.gaps.get((o, account), set()).discard(source)
     for number, stream, name, unread, is_open in changes.unread:

@@ -125,7 +125,8 @@ class Doubt(NamedTuple):
 
 
 Moment = tuple[int, int]
-"""(time in us, place among the fills of that time): where a snapshot stands; without an anchor after all of them."""
+"""(time in us, twice the place among the fills of that time, one more if after it): where a snapshot stands; one
+without an anchor after all of them."""
 
 
 class Track:
@@ -262,6 +263,8 @@ class States:
         """By origin, instrument, position side and fee asset."""
         self.awaited: tuple[dict[tuple[str, str, str], set[tuple[str, ...]]], ...] = ({}, {})
         """By the fill that has not come, the keys with snapshots anchored to it."""
+        self.fresh: set[tuple[str, ...]] = set()
+        """Keys that were moved for the first time by an origin's fills or ledger, since this was last looked at."""
         self.ahead: list[tuple[int, tuple[str, ...]]] = []
         """(time, key) of snapshots anchored to fills that are newer than they are, since this was last taken."""
         self.ends: list[dict[str, End]] = [{}, {}]
@@ -317,6 +320,12 @@ class States:
             for kind, *key in sorted(self.awaited[o].pop(anchor, ())):
                 self.told.anchored(kind, tuple(key), move.ts_us)
 
+    def places(self, o: int) -> Iterator[tuple[tuple[str, str, str], Mark]]:
+        """Where the fills stand that snapshots may be anchored to."""
+        yield from self.anchors[o].items()
+        for move in self._recent[o]:
+            yield (move.instrument, move.trade_id, move.side), (move.ts_us, move.seq)
+
     def expect_anchors(self) -> None:
         """A snapshot came that is anchored to a fill: from now on, all fills are remembered by name."""
         if not self.is_anchored:
@@ -343,6 +352,7 @@ class States:
         if axis is None:
             axis = axes[key] = Axis("balance" if kind == "ledger" else kind, key)
             axis.since_us = self.since_us
+            self.fresh.add((axis.kind, *key))
         return axis
 
     def _put(self, axis: Axis, mark: Mark, delta: Decimal) -> None:
@@ -370,9 +380,7 @@ class States:
             self.expect_anchors()
         kept = state.snapshots[o]
         at = bisect_right(kept, snapshot.ts_us, key=_time_of)
-        first = bisect_left(kept, snapshot.ts_us, hi=at, key=_time_of)
-        again = next((each for each in reversed(kept[first:at]) if _same_moment(each, snapshot)), None)
-        if again is None or again.value != snapshot.value:
+        if not at or not _is_copy(kept[at - 1], snapshot):
             kept.insert(at, snapshot)
             for track in state.tracks:
                 if track.origin == o:
@@ -435,13 +443,14 @@ class States:
             if end.applied:
                 continue
             end.applied = True
+            others = [each for each in self.ends[o].values() if each.ts_us == end.ts_us and each.complete]
             for subject in self._known():
-                state = self.keys.setdefault(subject, KeyState())
+                state = self.key_state(subject[0], subject[1:])
                 kept = state.snapshots[o]
                 before = len(kept)
                 kept[:] = [each for each in kept if each.told is not None or each.ts_us != end.ts_us]
                 removed = before - len(kept)
-                added = end.complete and subject not in end.named and _say_zero(kept, end.ts_us)
+                added = any(subject not in each.named for each in others) and _say_zero(kept, end.ts_us)
                 if removed or added:
                     state.stale = True
                     touched.add(subject)
@@ -517,7 +526,7 @@ class States:
                     continue
                 if ts_us <= until_us < mark[0]:
                     self.ahead.append((mark[0], (track.kind, *track.key)))
-                ts_us, place = mark[0], mark[1] + (anchor.when == "after")
+                ts_us, place = mark[0], 2 * mark[1] + (anchor.when == "after")
             if ts_us > until_us:
                 rest.append(snapshot)
             elif ts_us - self.promises.within_us < since_us:
@@ -547,7 +556,7 @@ class States:
         if place != END:
             assert snapshot.anchor is not None
             label = snapshot.anchor.trade_id
-            moved = fills.before((ts_us, place)) if fills is not None else ZERO
+            moved = fills.before((ts_us, (place + 1) // 2)) if fills is not None else ZERO
             by_fills, likely = {moved}, likely - moved
         elif fills is not None:
             by_fills, likely = fills.around(ts_us, within_us), likely - fills.by(ts_us)
@@ -601,6 +610,7 @@ class States:
     def _conclude(self, track: Track, step: Step, verdict: Verdict) -> None:
         """The residual changed: a break, unless movements may be unknown."""
         compared, before, after, residual = track.compared, step.before, step.after, step.residual
+        known_us = after.ts_us + (self.promises.within_us if compared == "internal:exchange" else 0)
         span_us = (step.from_us - self.promises.within_us, step.to_us + self.promises.within_us)
         for doubt in self._doubts(track):
             if doubt.lies_in(*span_us):
@@ -623,7 +633,7 @@ class States:
                 key=(*key, after.label, *_moment(snapshot.anchor)),
                 names=names,
                 event_us=after.ts_us,
-                due_us=step.to_us + self.promises.wait_us,
+                due_us=max(step.to_us, known_us) + self.promises.wait_us,
                 cause=_sentence(kind, what, compared, source, plain(residual)),
                 fields=[FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))],
                 evidence=[
@@ -800,8 +810,9 @@ def _time_of(snapshot: Snapshot) -> int:
     return snapshot.ts_us
 
 
-def _same_moment(one: Snapshot, two: Snapshot) -> bool:
-    return one.ts_us == two.ts_us and one.anchor == two.anchor and one.told is not None
+def _is_copy(one: Snapshot, two: Snapshot) -> bool:
+    same = one.ts_us == two.ts_us and one.anchor == two.anchor and one.value == two.value
+    return same and one.told is not None
 
 
 def _say_zero(kept: list[Snapshot], ts_us: int) -> bool:

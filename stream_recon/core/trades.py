@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 PROFITS = "\x1e"
 """Before the realised profit that each side told, after a content that is put away."""
+MISSING: frozenset[Kind] = frozenset({"missing_internal", "missing_exchange"})
 COPIES_KEPT = 8
 """Differing copies of one fill kept by side; of more than that, only the number is known."""
 
@@ -323,6 +324,11 @@ class TradeBook:
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
 
+    def doubt(self, account: Account) -> None:
+        """Records turned out to be lost: what seems to be missing may be among them."""
+        for key in sorted(account.missing):
+            self._judge(account, self.cases[key])
+
     def judge_again(self, account: Account) -> None:
         """Judge what was parked, now that what held it up has changed."""
         for key in sorted(account.parked):
@@ -347,6 +353,9 @@ class TradeBook:
                 self._clear(account, case, kind, origin)
         if len(self.register.published) > said:
             self.touched[case.key] = None  # how its records count may have changed
+        for kind, origin in case.opened:
+            if self.register.stands(trade_alert_id(case.key, kind, origin)):
+                self.give_cause(account, case, kind, origin)
         self._wait(account, case, judgement.ahead)
 
     def schedule(self, account: Account, case: Case) -> None:
@@ -354,8 +363,13 @@ class TradeBook:
         clocks = account.clocks
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         self._wait(account, case, judgement.ahead)
-        for claim in judgement.standing:
-            self._proven(account, case, claim)
+        account.parked.discard(case.key)
+        for claim in (*judgement.standing, *judgement.passed):
+            if (claim.kind, claim.origin) not in case.opened:
+                self._proven(account, case, claim)
+        account.missing.discard(case.key)
+        if any(kind in MISSING and self.register.stands(trade_alert_id(case.key, kind, o)) for kind, o in case.opened):
+            account.missing.add(case.key)
 
     def _wait(self, account: Account, case: Case, ahead: list[Claim]) -> None:
         for claim in ahead:
@@ -376,7 +390,8 @@ class TradeBook:
                 self.touched[case.key] = None
                 self.conditions.beyond_horizon(account, 1 - claim.origin)
             return False
-        if self.conditions.absence_proven(account, claim.origin, max(seen.ts_us for seen in present)):
+        stands = self.register.stands(trade_alert_id(case.key, claim.kind, claim.origin))
+        if self.conditions.absence_proven(account, claim.origin, max(seen.ts_us for seen in present), stands=stands):
             return True
         account.parked.add(case.key)
         return False
@@ -387,7 +402,8 @@ class TradeBook:
             self.touched[case.key] = None
         place = Place((self.topics[0], self.topics[1]), self.partition)
         self.register.assert_open(discrepancy_of(case.key, claim, account.terms.tolerance, place, self.thresholds))
-        self.give_cause(account, case, claim.kind, claim.origin)
+        if claim.kind in MISSING:
+            account.missing.add(case.key)
 
     @staticmethod
     def give_cause(account: Account, case: Case, kind: Kind, origin: int) -> None:
@@ -413,6 +429,8 @@ class TradeBook:
             seen.arrived_us >= seen.ts_us + account.grace_us[o] for o in (0, 1) for seen in case.sides[o] if seen.ts_us
         )
         self.register.clear(trade_alert_id(case.key, kind, origin), late=late)
+        if kind in MISSING:
+            account.missing.discard(case.key)
         if account.book is not None:
             account.book.drop_cause(trade_alert_id(case.key, kind, origin))
 
@@ -465,6 +483,7 @@ class TradeBook:
         case = self.cases.pop(key)
         account = self.directory.of_key(key)
         account.parked.discard(key)
+        account.missing.discard(key)
         for kind, origin in case.opened:
             self.register.forget(trade_alert_id(key, kind, origin), account.feeds.known_us())
         for name in names_of(case):

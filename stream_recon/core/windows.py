@@ -298,6 +298,14 @@ class Windows:
                 self.late.add(book.name)
                 self._look_at(book, 0)
 
+    def causes_changed(self, account: Account) -> None:
+        """Look again at an account of which a drift is told: what it follows from may be another."""
+        for matter in MATTERS:
+            book = self.books.get(book_name(account.name, matter))
+            if book is not None and any(track.said for track in book.tracks.values()):
+                self.late.add(book.name)
+                self._look_at(book, 0)
+
     def settle(self) -> None:
         """Look at once at what came late: the feeds fell silent, and may not pass another second."""
         for name in sorted(self.late & self.books.keys()):

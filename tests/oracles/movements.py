@@ -42,16 +42,18 @@ class Change(NamedTuple):
 
 
 def changes(fills: Iterable[Event]) -> list[Change]:
-    """Fold one origin's fills (log order, no exact duplicates) into changes by time, equal times in log order.
+    """Fold one origin's fills (log order) into changes by time, equal times in log order.
 
     A correction replaces the trade at the correction's time, a bust takes it back. A copy of a trade moves nothing,
-    even where it differs: identity 1 says that they conflict. A trade that comes after its amendment moves nothing.
+    even where it differs: identity 1 says that they conflict. A trade that comes after its amendment moves nothing, nor
+    does an exact copy of an amendment.
     """
     by_time = sorted(fills, key=lambda fill: int(fill["ts_us"]))
     trades = {(fill["instrument"], fill["trade_id"], fill["side"]) for fill in by_time if is_trade(fill)}
     refers = {(fill["instrument"], fill["trade_id"]): fill["ref_trade_id"] for fill in by_time if not is_trade(fill)}
     holds: dict[Key, Event | None] = {}
     found = []
+    told: list[Event] = []
     for fill in by_time:
         root, passed = fill["trade_id"] if is_trade(fill) else fill["ref_trade_id"], set()
         while not is_trade(fill) and (fill["instrument"], root) in refers and root not in passed:
@@ -60,9 +62,11 @@ def changes(fills: Iterable[Event]) -> list[Change]:
         sides = [fill["side"], "sell" if fill["side"] == "buy" else "buy"]
         side = next((side for side in sides if (fill["instrument"], root, side) in trades), fill["side"])
         key = (fill["instrument"], root, side)
-        if is_trade(fill) and key in holds:
-            found.append(Change(fill["ts_us"], fill, holds[key], holds[key]))
+        content = {name: said for name, said in fill.items() if name not in {"event_id", "feed_seq", "recorded_us"}}
+        if (is_trade(fill) and key in holds) or (not is_trade(fill) and content in told):
+            found.append(Change(fill["ts_us"], fill, holds.get(key), holds.get(key)))
             continue
+        told.append(content)
         after = None if fill.get("exec") == "bust" else fill
         found.append(Change(fill["ts_us"], fill, holds.get(key), after))
         holds[key] = after
@@ -145,7 +149,7 @@ class Axis:
 
 
 class Snapshot(NamedTuple):
-    """A reported state; `place`: in the order of fills it was taken just before that one."""
+    """A reported state; `place`: twice the number of a fill that it was taken just before, one more if just after."""
 
     label: str
     ts_us: int

@@ -131,6 +131,8 @@ class Comparison:
         for place, change in enumerate(self.book.changes[who]):
             fill = change.record
             self.places.setdefault((fill["instrument"], fill["trade_id"], fill["side"]), place)
+            if change.before is change.after:
+                continue
             what = kind_of(fill["instrument"], self.book.instruments)
             reason = untold(fill, what) if self.kind == "balance" else None
             if reason == "UNMAPPED_INSTRUMENT":
@@ -197,7 +199,9 @@ class Comparison:
         """The drifts that a snapshot may stand for."""
         fills, ledger = self.fills[key], self.ledger[key]
         by_fills = (
-            fills.around(snapshot.ts_us, self.within_us) if snapshot.place is None else fills.before(snapshot.place)
+            fills.around(snapshot.ts_us, self.within_us)
+            if snapshot.place is None
+            else fills.before((snapshot.place + 1) // 2)
         )
         by_ledger = ledger.around(snapshot.ts_us, self.within_us)
         drifts = {snapshot.value - one - two for one in by_fills for two in by_ledger}
@@ -219,7 +223,7 @@ class Comparison:
                     self.unanchored.add((key, ts_us, str(anchor)))
                     continue
                 ts_us = self.book.changes[self.sources.fills][at].ts_us
-                place, label = at + (anchor["when"] == "after"), anchor["trade_id"]
+                place, label = 2 * at + (anchor["when"] == "after"), anchor["trade_id"]
             tolerance = max(
                 self.book.tolerance(AMOUNT[self.kind], key[0]),
                 rounding(value, self.book.contract[self.origin].venue_precision),
