@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from stream_recon.broker import open_broker
+from stream_recon.data import hyperliquid_instruments
 from stream_recon.domain.topics import TopicPlan
 from tests.deployment import Deployment
 
@@ -40,11 +41,11 @@ def topic_plan() -> TopicPlan:
 
 @pytest.fixture
 def deploy(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
-    """Makes deployments under the contracts given, or read from the file given, and ends them."""
+    """Makes deployments under the contracts and with the instruments given, or the files of them, and ends them."""
     made: list[Deployment] = []
 
-    def make(contracts: Any) -> Deployment:
-        made.append(Deployment(broker.bootstrap_servers, tmp_path, contracts))
+    def make(contracts: Any, instruments: Any = None) -> Deployment:
+        made.append(Deployment(broker.bootstrap_servers, tmp_path, contracts, instruments or hyperliquid_instruments()))
         return made[-1]
 
     yield make

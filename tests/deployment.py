@@ -10,28 +10,54 @@ import subprocess
 import time
 import urllib.request
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.topics import TopicPlan
+from stream_recon.faults.score import finding_of, score
 from tests.commands import command, environment, run
+from tests.oracles.argument import STATED, in_the_oracles_words, plainly
 from tests.workers import read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.discrepancies import Alert
+    from stream_recon.domain.instruments import Instruments
+    from stream_recon.faults.injected import Injected
+    from tests.oracles.book import Break
 
 PATIENCE_S = 60
-Finding = tuple[str, ...]
-"""(kind, account, instrument, trade id, side) of a discrepancy; (reason, origin, account) of a feed condition."""
+Condition = tuple[str, str, str | None]
+"""(reason, origin, account) of a feed condition."""
+
+
+class Truth(NamedTuple):
+    """What must have been said when all has been read."""
+
+    injected: Sequence[Injected] = ()
+    """What must be found, what may follow from it, and how often."""
+    standing: Sequence[Break] = ()
+    """What must stand at the end of orders, positions, balances and ledgers, as the oracle says it."""
+    conditions: frozenset[Condition] = frozenset()
+    """The feed conditions that must stand at the end, each opened once; there may be no others."""
+    doubted: frozenset[str] = frozenset()
+    """The accounts of which `standing` may be held back."""
+
+
+def decoded(value: bytes) -> Alert:
+    """An alert as it was published."""
+    return msgspec.json.decode(value, type=Discrepancy | FeedCondition)
 
 
 class Worker:
@@ -71,20 +97,18 @@ class Worker:
 class Deployment:
     """Topics and a group of our own on the shared broker; every process started here is ended with it."""
 
-    def __init__(self, servers: str, folder: Path, contracts: Contracts | Path) -> None:
+    def __init__(
+        self, servers: str, folder: Path, contracts: Contracts | Path, instruments: Instruments | Path
+    ) -> None:
         self.servers = servers
         self.plan = TopicPlan(prefix=f"e2e-{uuid4().hex[:10]}.")
         self.folder = folder
-        if not hasattr(contracts, "model_dump_json"):
-            path = contracts
-        else:
-            path = folder / f"{self.plan.prefix}contracts.json"
-            path.write_text(contracts.model_dump_json(), "utf-8")
         self.env = {
             "KAFKA_BOOTSTRAP_SERVERS": servers,
             "STREAM_RECON_TOPIC_PREFIX": self.plan.prefix,
             "STREAM_RECON_GROUP": self.plan.prefix,
-            "STREAM_RECON_CONTRACTS": str(path),
+            "STREAM_RECON_CONTRACTS": str(self._file("contracts", contracts)),
+            "STREAM_RECON_INSTRUMENTS": str(self._file("instruments", instruments)),
             "STREAM_RECON_HTTP_PORT": "0",
             "STREAM_RECON_SESSION_TIMEOUT_S": "6",
         }
@@ -92,6 +116,14 @@ class Deployment:
         self.publishing: list[subprocess.Popen[bytes]] = []
         done = run("topics", "create", env=self.env)
         assert done.code == 0, done.err
+
+    def _file(self, name: str, content: Contracts | Instruments | Path) -> Path:
+        """A file that holds it."""
+        if not hasattr(content, "model_dump_json"):
+            return content
+        path = self.folder / f"{self.plan.prefix}{name}.json"
+        path.write_text(content.model_dump_json(exclude_none=True), "utf-8")
+        return path
 
     def close(self) -> None:
         """End what still runs."""
@@ -167,10 +199,10 @@ class Deployment:
         topic = self.plan.topic(role)
         return read(self.servers, topic.name, topic.partitions)
 
-    def newest(self) -> dict[str, dict[str, Any]]:
+    def newest(self) -> dict[str, bytes]:
         """What stands on the breaks topic, by id: the last record of each key, as compaction leaves it."""
         last = {record.key.decode(): record.value for record in self.records("breaks")}
-        return {alert_id: json.loads(value) for alert_id, value in last.items() if value is not None}
+        return {alert_id: value for alert_id, value in last.items() if value is not None}
 
     def transitions(self) -> dict[str, dict[int, list[bytes]]]:
         """What was published on the alerts topic, by id and version."""
@@ -181,33 +213,20 @@ class Deployment:
             found[alert["alert_id"]][alert["version"]].append(record.value)
         return found
 
-    def wrong(self, expected: set[Finding], explained: Mapping[Finding, int]) -> list[str]:
-        """What is not as it must be, in sentences: none if all is well.
-
-        `expected`: findings and their status at the end; `explained`: how often each may have been opened.
-        """
-        newest, transitions = self.newest(), self.transitions()
-        # Net changes are the same faults, seen by windows; these expectations name trades.
-        of_trades = [alert for alert in newest.values() if alert.get("identity") != "net_change"]
-        states = {(*finding_of(alert), alert["status"]) for alert in of_trades}
-        said = [f"missed: {state}" for state in expected - states] + [f"false: {state}" for state in states - expected]
-        if len(states) != len(of_trades):
-            said.append("one thing has two ids")
-        rebuilt = {}
-        openings: Counter[Finding] = Counter()
-        for alert_id, versions in transitions.items():
+    def wrong(self, truth: Truth) -> list[str]:
+        """What is not as it must be, in sentences: none if all is well."""
+        newest = {alert_id: decoded(value) for alert_id, value in self.newest().items()}
+        said, published = [], []
+        for alert_id, versions in self.transitions().items():
             if sorted(versions) != list(range(1, len(versions) + 1)):
                 said.append(f"{alert_id} has versions {sorted(versions)}")
             said += [f"{alert_id} has two versions {v}" for v, told in versions.items() if len(set(told)) > 1]
-            alerts = [json.loads(versions[version][-1]) for version in sorted(versions)]
-            rebuilt[alert_id] = alerts[-1]
-            if alerts[0].get("identity") != "net_change":
-                openings.update(finding_of(alert) for alert in alerts if alert["transition"] in {"OPENED", "REOPENED"})
-        for alert_id in newest.keys() | rebuilt.keys():
-            if newest.get(alert_id) != rebuilt.get(alert_id):
-                said.append(f"breaks: {newest.get(alert_id)}, but alerts: {rebuilt.get(alert_id)}")
-        said += [f"opened {n} times: {finding}" for finding, n in openings.items() if n > explained.get(finding, 0)]
-        return sorted(said)
+            alerts = [decoded(versions[version][-1]) for version in sorted(versions)]
+            published += alerts
+            if newest.get(alert_id) != alerts[-1]:
+                said.append(f"breaks: {newest.get(alert_id)}, but alerts: {alerts[-1]}")
+        said += [f"only in breaks: {newest[alert_id]}" for alert_id in newest.keys() - {a.alert_id for a in published}]
+        return sorted([*said, *misjudged(truth, published, newest.values())])
 
     def stop(self, worker: Worker) -> None:
         """Let a worker leave as told by SIGTERM."""
@@ -215,11 +234,36 @@ class Deployment:
         assert worker.process.wait(PATIENCE_S) == 0, self.logs()
 
 
-def finding_of(alert: Mapping[str, Any]) -> Finding:
-    """What an alert is about."""
-    if alert["record"] == "feed_condition":
-        return (alert["reason"], alert["origin"], str(alert["account"]))
-    return (alert["kind"], alert["account"], alert["instrument"], alert["trade_id"], alert["side"])
+def misjudged(truth: Truth, published: Iterable[Alert], newest: Iterable[Alert]) -> list[str]:
+    """Which conclusions are missing, false, without the cause that they follow from, or of the wrong status."""
+    newest = list(newest)
+    conditions: Counter[Condition] = Counter(
+        (alert.reason, alert.origin, alert.account)
+        for alert in published
+        if isinstance(alert, FeedCondition) and alert.transition in {"OPENED", "REOPENED"}
+    )
+    stand = {(a.reason, a.origin, a.account) for a in newest if isinstance(a, FeedCondition) and a.status == "OPEN"}
+    said = [f"missed: {each}" for each in truth.conditions - stand]
+    said += [f"false: {each}" for each in conditions - Counter(truth.conditions)]
+
+    judged = score(truth.injected, [alert for alert in published if isinstance(alert, Discrepancy)])
+    said += [f"missed: {n} {fault}" for fault, n in judged.missed.items() if n]
+    said += [f"false: {n} {kind}" for kind, n in judged.false.items()]
+    said += [f"without a cause: {n} {kind}" for kind, n in judged.unnamed.items()]
+
+    standing = {alert.alert_id: alert for alert in newest if isinstance(alert, Discrepancy) and alert.status == "OPEN"}
+    found = Counter(plainly(in_the_oracles_words(a)) for a in standing.values() if a.identity in STATED)
+    wanted = Counter(map(plainly, truth.standing))
+    said += [f"missed: {each}" for each in wanted - found if each.account not in truth.doubted]
+    said += [f"false: {each}" for each in found - wanted]
+    said += [
+        f"{alert_id} follows from {name}, which does not stand"
+        for alert_id, alert in standing.items()
+        for name in alert.explained_by
+        if name not in standing
+    ]
+    things = Counter((finding_of(a), a.interval if isinstance(a, Discrepancy) else a.partition) for a in newest)
+    return said + [f"one thing has {n} ids: {thing}" for thing, n in things.items() if n > 1]
 
 
 def sleep(worker: Worker) -> None:

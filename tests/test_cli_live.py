@@ -28,8 +28,8 @@ GONE = "127.0.0.1:1"
 class Place:
     """Topics of our own on the shared broker, with a worker."""
 
-    def __init__(self, servers: str) -> None:
-        self.plan = TopicPlan(prefix=f"cli-{uuid4().hex[:10]}.")
+    def __init__(self, servers: str, prefix: str | None = None) -> None:
+        self.plan = TopicPlan(prefix=prefix or f"cli-{uuid4().hex[:10]}.")
         self.env = {"KAFKA_BOOTSTRAP_SERVERS": servers, "STREAM_RECON_TOPIC_PREFIX": self.plan.prefix}
 
     def run(self, *words: object, stdin: str = "") -> Done:
@@ -264,18 +264,41 @@ def test_schemas_are_written_to_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "schemas" / "asyncapi.json").exists()
 
 
-def test_up_runs_all_there_is_and_takes_it_down_again(tmp_path: Path) -> None:
+def test_up_runs_all_there_is_with_the_files_given_and_takes_it_down_again(tmp_path: Path) -> None:
+    of_exchange = {"balances": "complete", "ledger": "complete", "ledger_covers": "non_trade"}
+    promises = [
+        {"origin": "internal", "fills": "complete", "balances": "absent", "ledger": "absent", "order_within_us": 0},
+        {"origin": "exchange", "fills": "absent", **of_exchange, "order_within_us": 0},
+    ]
+    kinds = {"simex": {"BTC-USD": {"kind": "spot", "base": "BTC", "quote": "USD"}}}
+    contracts = write(tmp_path / "contracts.json", [json.dumps(promises)])
+    instruments = write(tmp_path / "instruments.json", [json.dumps(kinds)])
+    prefix = f"cli-{uuid4().hex[:10]}."
+    words = ("--prefix", prefix, "--group", prefix, "--contracts", contracts, "--instruments", instruments)
     with (tmp_path / "log").open("w") as log:
         up = subprocess.Popen(
-            command("up", "--port", 0, "--output", "json"), stdout=subprocess.PIPE, stderr=log, text=True,
+            command("up", "--port", 0, *words, "--output", "json"), stdout=subprocess.PIPE, stderr=log, text=True,
             env=environment({"KAFKA_BOOTSTRAP_SERVERS": os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "")}),
         )  # fmt: skip
     assert up.stdout is not None
     line = up.stdout.readline()
     assert line, (tmp_path / "log").read_text()
     told = json.loads(line)
-    env = {"KAFKA_BOOTSTRAP_SERVERS": told["bootstrap_servers"]}
-    assert run("topics", "verify", "--prefix", told["prefix"], env=env).code == 0
+    place = Place(told["bootstrap_servers"], told["prefix"])
+    assert told["prefix"] == prefix
+    assert place.run("topics", "verify").code == 0
+    bought = now_fill("internal", 1, "alice", qty="2", price="10", fee="1", fee_asset="USD")
+    before, after = (
+        {
+            "type": "balance", "origin": "exchange", "venue": "simex", "account_id": "alice", "event_id": total,
+            "ts_us": int(str(bought["ts_us"])) + later_us, "asset": "USD", "total": total,
+        }
+        for later_us, total in ((-1_000_000, "100"), (1_000_000, "75"))
+    )  # fmt: skip
+    lines = "\n".join(map(json.dumps, (before, bought, after)))
+    assert place.run("publish", "-", "--contracts", contracts, stdin=lines).code == 0
+    (found,) = place.breaks("simex|alice", 1)
+    assert (found["kind"], found["asset"], found["residual"]) == ("balance_mismatch", "USD", "-4")
     up.send_signal(signal.SIGTERM)
     assert up.wait(PATIENCE_S) == 0
     if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
@@ -291,6 +314,7 @@ def test_the_demo_finds_every_fault_and_says_nothing_else(broker: Broker) -> Non
     assert len(answer["injected"]) == 18
     assert answer["detected"] == answer["injected"]
     assert sum(answer["missed"].values()) == sum(answer["false"].values()) == 0
+    assert answer["unnamed"] == {}
     assert answer["events"] > 14_000
     assert sum(answer["caused"].values()) > 0
     assert answer["latency_ms"]["p50"] >= 0

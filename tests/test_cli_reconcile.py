@@ -18,6 +18,7 @@ from stream_recon.domain.schemas import schema_files
 from tests.commands import command, environment, fill, run, write
 
 DATA = Path(__file__).parent / "data"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SIDES = ("internal", "exchange")
 
 
@@ -178,14 +179,23 @@ def test_contracts_say_what_silence_means(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("recording", ["hyperliquid", "binance_usdm"])
-def test_real_recordings_agree_under_a_contract_that_says_what_they_lack(tmp_path: Path, recording: str) -> None:
-    promises = write(tmp_path / "contracts.json", [[{"origin": "exchange", "fills": "absent", "orders": "absent"}]])
+def test_real_recordings_have_exactly_their_true_breaks_under_the_contracts_of_the_examples(recording: str) -> None:
     events = DATA / recording / "events.jsonl"
-    done = run(
-        "reconcile", events, "--contracts", promises, "--instruments", DATA / "instruments.json", "--output", "json"
-    )
-    assert (done.code, done.json["breaks"], done.json["conditions"], done.json["rejected"]) == (0, [], [], [])
+    contracts, instruments = EXAMPLES / "contracts" / f"{recording}.yaml", EXAMPLES / "instruments.json"
+    done = run("reconcile", events, "--contracts", contracts, "--instruments", instruments, "--output", "json")
+    true = json.loads((DATA / recording / "expected.json").read_text())["breaks"]
+    found = [(a["account_id"], a["instrument"], a["residual"]) for a in done.json["breaks"]]
+    assert found == [(one["account"], one["symbol"], one["missing_signed_qty"]) for one in true]
+    assert (done.code, done.json["conditions"], done.json["rejected"]) == (1 if true else 0, [], [])
     assert done.json["summary"]["records"] == len(events.read_text().splitlines())
+
+
+def test_a_feed_that_promises_less_than_the_examples_say_leaves_questions_and_no_breaks(tmp_path: Path) -> None:
+    promises = write(tmp_path / "contracts.json", [[{"origin": "exchange", "fills": "absent", "orders": "absent"}]])
+    events, instruments = DATA / "binance_usdm" / "events.jsonl", EXAMPLES / "instruments.json"
+    done = run("reconcile", events, "--contracts", promises, "--instruments", instruments, "--output", "json")
+    assert (done.code, done.json["breaks"]) == (1, [])
+    assert {condition["reason"] for condition in done.json["conditions"]} == {"PARTIAL"}
 
 
 def test_files_may_be_packed(tmp_path: Path) -> None:

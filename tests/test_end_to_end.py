@@ -7,50 +7,63 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import msgspec
 import pytest
 
 from stream_recon.data import hyperliquid_fills
-from stream_recon.domain.events import ORIGINS
-from stream_recon.faults.changes import CHANGES, Timing
+from stream_recon.faults.changes import CHANGES, FAULTS, Timing
 from stream_recon.faults.plan import Plan, faults_of, plan
-from tests.deployment import sleep, wake
+from tests.deployment import Truth, sleep, wake
+from tests.oracles import accounts
+from tests.oracles.worlds import LATER, known_instruments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from stream_recon.faults.changes import Fault
-    from tests.deployment import Deployment, Finding, Worker
+    from stream_recon.domain.events import Origin, Stream
+    from stream_recon.faults.changes import Event, Fault
+    from tests.deployment import Deployment, Worker
 
 TIMING = Timing(stale_after_us=600_000_000)
 # A silent feed is silent by the wall clock: the demo's matter, whose replay is live.
-MANY: dict[Fault, int] = dict.fromkeys(CHANGES, 12)
+MANY: dict[Fault, int] = {fault: 12 if fault in CHANGES else 4 for fault in FAULTS if fault != "silent_feed"}
 RATE = 1_000
 """Lines a second, where something happens meanwhile: 16 s for all of them."""
 
 
 def told(seed: int, faults: Mapping[Fault, int], timing: Timing = TIMING) -> Plan:
-    """The recording, of twelve accounts instead of three, ending a while ago."""
-    fills = [fill | {"account_id": f"{fill['account_id']}-{n % 4}"} for n, fill in enumerate(hyperliquid_fills())]
+    """The recording, its orders given to twelve accounts instead of three, ending a while ago."""
+    fills = [
+        fill | {"account_id": f"{fill['account_id']}-{crc32(fill['order_id'].encode()) % 4}"}
+        for fill in hyperliquid_fills()
+    ]
     took_us = round(len(fills) / timing.speed_per_s * 1e6) + 4 * timing.late_us
     return plan(fills, seed, faults, timing=timing, start_us=time.time_ns() // 1000 - took_us)
 
 
-def write(path: Path, one: Plan, *origins: str) -> Path:
-    """What a plan tells, in its order, as a file; of some origins only."""
-    events = [step.event for step in one.steps if step.origin in (origins or ORIGINS)]
-    path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+def lines_of(one: Plan) -> list[Event]:
+    """What a plan tells, in its order; a heartbeat of a file speaks for all streams, so it is told once."""
+    return [s.event for s in one.steps if s.event["type"] != "heartbeat" or s.stream == "fills"]
+
+
+def write(path: Path, one: Plan) -> Path:
+    """What a plan tells, as a file."""
+    path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in lines_of(one)))
     return path
 
 
-def truth(one: Plan) -> tuple[set[Finding], Counter[Finding]]:
-    """What must stand at the end, and how often each of it may have been opened."""
-    expected = {(*finding, str(each.final)) for each in one.injected for finding in each.expects}
-    return expected, Counter(finding for each in one.injected for finding in each.expects)
+def truth(one: Plan, timing: Timing = TIMING) -> Truth:
+    """What must be said of a plan."""
+    logs: dict[tuple[Origin, Stream], list[tuple[int, Event]]] = defaultdict(list)
+    for step in one.steps:
+        logs[step.origin, step.stream].append((LATER, step.event))
+    judged = accounts.truth(logs, timing.contracts(), known_instruments())
+    return Truth(one.injected, [each for each in judged.breaks if each.kind != "duplicate_conflict"])
 
 
 def fills_in(one: Plan) -> int:
@@ -64,7 +77,7 @@ def test_when_nothing_is_wrong_everything_is_read_and_nothing_said(
     worker = place.worker()
     place.publish(write(tmp_path / "both", one))
     place.settle()
-    assert place.wrong(set(), {}) == []
+    assert place.wrong(Truth()) == []
     assert not place.records("dlq")
     assert worker.metric("stream_recon_events_total", kind="fill") == fills_in(one)
     assert worker.metric("stream_recon_records", verdict="matched") == fills_in(one)
@@ -79,7 +92,7 @@ def test_every_fault_is_found_and_nothing_else_on_either_host(
     worker = place.worker(host)
     place.publish(write(tmp_path / "both", one))
     place.settle()
-    assert place.wrong(*truth(one)) == []
+    assert place.wrong(truth(one)) == []
     assert worker.metric("stream_recon_events_total", kind="fill") == fills_in(one)
     place.stop(worker)
 
@@ -98,7 +111,7 @@ def test_a_worker_that_is_killed_twice_loses_nothing_and_says_nothing_else(
     place.worker()
     place.finish(publishing)
     place.settle()
-    assert place.wrong(*truth(one)) == []
+    assert place.wrong(truth(one)) == []
 
 
 def test_workers_may_join_and_leave_in_the_middle(deploy: Callable[..., Deployment], tmp_path: Path) -> None:
@@ -115,7 +128,7 @@ def test_workers_may_join_and_leave_in_the_middle(deploy: Callable[..., Deployme
     place.stop(first)
     place.finish(publishing)
     place.settle()
-    assert place.wrong(*truth(one)) == []
+    assert place.wrong(truth(one)) == []
     assert second.owns == 4
 
 
@@ -136,4 +149,4 @@ def test_a_worker_that_sleeps_past_its_session_changes_nothing_when_it_wakes(
     place.until(lambda: sleeper.process.poll() == 3)
     place.finish(publishing)
     place.settle()
-    assert place.wrong(*truth(one)) == []
+    assert place.wrong(truth(one)) == []

@@ -9,9 +9,12 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from stream_recon.core.lane import Batch, Lane
+from stream_recon.core.memory import Changes
+from stream_recon.core.trades import Rules
 from stream_recon.data import hyperliquid_fills, hyperliquid_instruments
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import Discrepancy, Interval
@@ -38,8 +41,8 @@ if TYPE_CHECKING:
 FILLS = hyperliquid_fills()
 START_US = 1_760_000_000_000_000
 ALL = faults_of("all")
-OF_FILLS: dict[Fault, int] = {fault: count for fault, count in ALL.items() if fault in {*CHANGES, "silent_feed"}}
-"""What the core speaks of."""
+SOME: dict[Fault, int] = {"drop_internal": 1, "price": 1}
+RULES = Rules(instruments=hyperliquid_instruments())
 BRISK = Timing(speed_per_s=50)
 TICK_US = 100_000
 
@@ -68,25 +71,54 @@ def fills_of(logs: Logs) -> dict[Origin, list[LogEntry]]:
     return {origin: logs[origin, "fills"] for origin in ORIGINS}
 
 
-def play(one: Plan, timing: Timing, seed: int) -> list[Alert]:
+def take(lane: Lane, topic: tuple[Origin, Stream], log: list[LogEntry], first: int, last: int) -> None:
+    """Let a lane read some records of a topic."""
+    (origin, stream), entries = topic, log[first:last]
+    times_us = [time_us for time_us, _ in entries]
+    values = [json.dumps(event).encode() for _, event in entries]
+    events = decode_pack(values, None, times_us, origin, stream)
+    offsets = list(range(first, last))
+    lane.step(Batch(origin, stream, f"recon.{origin}.{stream}.v1", offsets, times_us, values, events))
+
+
+def play(one: Plan, timing: Timing, seed: int, rules: Rules = RULES) -> list[Alert]:
     """Let lanes read a plan as time goes by, all topics in random turns, and return all they publish."""
     rng = random.Random(seed)
     alerts: list[Alert] = []
     for number, logs in partitions(one).items():
-        lane = Lane(number, timing.contracts())
+        lane = Lane(number, timing.contracts(), rules)
         read = dict.fromkeys(logs, 0)
         for now_us in range(START_US, START_US + one.steps[-1].at_us + TICK_US, TICK_US):
             for topic in rng.sample(list(logs), len(logs)):
-                (origin, stream), first, log = topic, read[topic], logs[topic]
+                first, log = read[topic], logs[topic]
                 while read[topic] < len(log) and log[read[topic]][0] <= now_us:
                     read[topic] += 1
-                entries = log[first : read[topic]]
-                times_us = [time_us for time_us, _ in entries]
-                values = [json.dumps(event).encode() for _, event in entries]
-                offsets = list(range(first, read[topic]))
-                events = decode_pack(values, None, times_us, origin, stream)
-                lane.step(Batch(origin, stream, f"recon.{origin}.{stream}.v1", offsets, times_us, values, events))
+                take(lane, topic, log, first, read[topic])
             lane.tick({topic: now_us - log[max(read[topic], 1) - 1][0] for topic, log in logs.items()})
+        alerts += [entry.alert for entry in lane.drain().published]
+    return alerts
+
+
+def catch_up(one: Plan, timing: Timing, seed: int, rules: Rules = RULES) -> list[Alert]:
+    """Let lanes read what has piled up: any topic may be far ahead of another, and a lane ends and is restored."""
+    rng = random.Random(seed)
+    alerts: list[Alert] = []
+    for number, logs in partitions(one).items():
+        lane, written = Lane(number, timing.contracts(), rules), []
+        read = dict.fromkeys(logs, 0)
+        while unread := [topic for topic, log in logs.items() if read[topic] < len(log)]:
+            topic = rng.choice(unread)
+            first, log = read[topic], logs[topic]
+            read[topic] = min(first + rng.choice((1, 5, 50, 500)), len(log))
+            take(lane, topic, log, first, read[topic])
+            if rng.random() < 0.3:
+                drained = lane.drain()
+                alerts += [entry.alert for entry in drained.published]
+                written.append(msgspec.msgpack.encode(drained.changes))
+                if rng.random() < 0.1:
+                    lane = Lane(number, timing.contracts(), rules)
+                    for changes in written:
+                        lane.restore(msgspec.msgpack.decode(changes, type=Changes))
         alerts += [entry.alert for entry in lane.drain().published]
     return alerts
 
@@ -190,18 +222,40 @@ def test_the_oracle_finds_what_the_plan_says_and_nothing_else(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_core_finds_every_fault_and_says_nothing_else(seed: int) -> None:
-    one = plan(some_fills(seed), seed, OF_FILLS, timing=BRISK, start_us=START_US)
+    one = plan(some_fills(seed), seed, ALL, timing=BRISK, start_us=START_US)
     judged = score(one.injected, play(one, BRISK, seed))
-    assert judged.injected == OF_FILLS
-    assert (judged.detected, set(judged.missed.values()), judged.false) == (OF_FILLS, {0}, {})
+    assert judged.injected == judged.detected == ALL
+    assert (set(judged.missed.values()), judged.unnamed, judged.false) == ({0}, {}, {})
+
+
+@pytest.mark.parametrize("window_us", [2_000_000, RULES.window_us])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_core_finds_the_same_in_what_has_piled_up_and_after_restarts(seed: int, window_us: int) -> None:
+    faults: dict[Fault, int] = ALL | {"silent_feed": 0}  # silence is known by the time at which it lasts
+    timing = replace(BRISK, stale_after_us=600_000_000)
+    one = plan(some_fills(seed), seed, faults, timing=timing, start_us=START_US)
+    judged = score(one.injected, catch_up(one, timing, seed, RULES._replace(window_us=window_us)))
+    assert judged.detected == {fault: number for fault, number in faults.items() if number}
+    assert (set(judged.missed.values()), judged.unnamed, judged.false) == ({0}, {}, {})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_net_changes_in_short_windows_are_effects_of_the_faults_and_name_them(seed: int) -> None:
+    one = plan(some_fills(seed), seed, ALL, timing=BRISK, start_us=START_US)
+    alerts = play(one, BRISK, seed, RULES._replace(window_us=2_000_000))
+    judged = score(one.injected, alerts)
+    assert judged.detected == ALL
+    assert (judged.unnamed, judged.false) == ({}, {})
+    assert any(isinstance(alert, Discrepancy) and alert.identity == "net_change" for alert in alerts)
 
 
 def test_what_was_not_said_is_missed_and_what_nobody_asked_for_is_false() -> None:
-    one = plan(some_fills(0), 0, OF_FILLS, timing=BRISK, start_us=START_US)
+    one = plan(some_fills(0), 0, SOME, timing=BRISK, start_us=START_US)
     alerts = play(one, BRISK, 0)
     dropped = next(each for each in one.injected if each.fault == "drop_internal")
-    without = replace(one, injected=[each for each in one.injected if each is not dropped]).injected
-    assert score(without, alerts).false == {"missing_internal": 1}
+    false = score([each for each in one.injected if each is not dropped], alerts).false
+    assert false["missing_internal"] == 1
+    assert sum(false.values()) == 1 + score(one.injected, alerts).caused["drop_internal"] > 1
     key = dropped.key
     kept = [
         a for a in alerts if not (isinstance(a, Discrepancy) and (a.account, a.instrument, a.trade_id, a.side) == key)
@@ -212,7 +266,10 @@ def test_what_was_not_said_is_missed_and_what_nobody_asked_for_is_false() -> Non
 
 def test_an_opening_that_cleared_later_is_false_all_the_same() -> None:
     alerts = play(plan(some_fills(5), 5, {"delay_beyond_grace": 2}, timing=BRISK, start_us=START_US), BRISK, 5)
-    assert sum(score([], alerts).false.values()) == 2
+    false = score([], alerts).false
+    assert sum(n for kind, n in false.items() if kind.startswith("missing")) == 2
+    assert sum(false.values()) == sum(alert.transition == "OPENED" for alert in alerts) > 2
+    assert {alert.status for alert in {alert.alert_id: alert for alert in alerts}.values()} == {"CLEARED"}
 
 
 def test_an_effect_is_told_apart_from_a_false_alert_by_what_it_is_of_and_when() -> None:

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from stream_recon.cli.options import load_contracts, load_instruments
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -88,6 +90,20 @@ def test_the_compose_file_is_valid_and_careful() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     assert all("healthcheck" in services[name] for name in ("kafka", "worker"))
     assert all(services[name]["read_only"] for name in ("topic-init", "worker"))
+
+
+def test_the_worker_in_docker_is_given_files_that_are_there_and_can_be_read(tmp_path: Path) -> None:
+    worker = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["worker"]
+    given = {}
+    for volume in worker["volumes"]:
+        found = re.fullmatch(r"\$\{[A-Z]+:-(.+)\}:/config/(.+):ro", volume)
+        assert found, volume
+        given[f"/config/{found[2]}"] = Path(shutil.copy(ROOT / found[1], tmp_path / found[2]))
+    environment = worker["environment"]
+    assert load_contracts(given[environment["STREAM_RECON_CONTRACTS"]]).contracts
+    assert load_instruments(given[environment["STREAM_RECON_INSTRUMENTS"]]) == load_instruments(
+        ROOT / "examples" / "instruments.json"
+    )
 
 
 def test_the_image_is_pinned_and_does_not_run_as_root() -> None:

@@ -103,6 +103,7 @@ def worker(
 
 def up(
     contracts: ContractsFile = None,
+    instruments: InstrumentsFile = None,
     broker: BrokerChoice = Ladder.auto,
     port: Annotated[int, typer.Option(min=0, max=PORTS, help="Of a broker started here; 0: any free one.")] = 9092,
     prefix: Prefix = PREFIX,
@@ -119,10 +120,10 @@ def up(
     from stream_recon.shell.topics import TopicsError
 
     topics = plan_of(prefix, partitions)
-    promises = load_contracts(contracts)
+    promises, kinds = load_contracts(contracts), load_instruments(instruments)
     try:
         with opening(broker, port=port or None, quiet=quiet) as kafka:
-            deployment = Deployment(kafka.bootstrap_servers, topics, promises, group)
+            deployment = Deployment(kafka.bootstrap_servers, topics, promises, group, kinds)
             _run(deployment, output, quiet=quiet)
     except (TopicsError, WorkerError) as error:
         raise Failure(str(error), code=3) from error
