@@ -45,6 +45,7 @@ class Deployment(NamedTuple):
     contracts: Contracts
     group: str
     instruments: Instruments = Instruments()
+    delta_window_s: int = 300
 
 
 class WorkerProcess:
@@ -61,7 +62,7 @@ class WorkerProcess:
             sys.executable, "-m", "stream_recon.cli.main", "worker", "--bootstrap", deployment.bootstrap_servers,
             "--prefix", deployment.plan.prefix, "--partitions", str(deployment.plan.partitions),
             "--contracts", str(contracts), "--group", deployment.group, "--http-port", str(self.http_port),
-            "--with-parent",
+            "--delta-window", str(deployment.delta_window_s), "--with-parent",
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command

@@ -57,6 +57,14 @@ def worker(
             envvar="STREAM_RECON_HTTP_PORT", min=0, max=PORTS, help="Of /metrics, /livez, /readyz, on loopback."
         ),
     ] = 9464,
+    delta_window: Annotated[
+        int,
+        typer.Option(
+            envvar="STREAM_RECON_DELTA_WINDOW_S",
+            min=0,
+            help="Seconds by which net changes are compared; 0: not at all.",
+        ),
+    ] = 300,
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on where the log was cut off above what was read.")
     ] = False,
@@ -86,6 +94,7 @@ def worker(
         plan=plan_of(prefix, partitions),
         contracts=load_contracts(contracts),
         instruments=load_instruments(instruments),
+        delta_window_s=delta_window,
         host=host.value,
         http_port=http_port,
         session_timeout_s=session_timeout,

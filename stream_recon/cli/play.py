@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 LEAD_US = 1_000_000
 """From the moment the plan is made to its first event."""
 SETTLE_S = 60
+DELTA_WINDOW_S = 4
+"""Short, so that net changes are told while somebody watches."""
 
 
 class Screen(Protocol):
@@ -170,8 +172,9 @@ async def perform(play: Play, broker: Broker, screen: Screen, *, keep: bool) -> 
     started = time.monotonic()
     topics = TopicPlan(prefix=f"demo-{os.getpid()}-{int(time.time())}.")
     deployment = Deployment(
-        broker.bootstrap_servers, topics, play.timing.contracts(), f"{topics.prefix}worker", hyperliquid_instruments()
-    )
+        broker.bootstrap_servers, topics, play.timing.contracts(), f"{topics.prefix}worker", hyperliquid_instruments(),
+        DELTA_WINDOW_S,
+    )  # fmt: skip
     screen.say("Making the topics.")
     await create(broker.bootstrap_servers, topics)
     try:

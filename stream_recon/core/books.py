@@ -84,7 +84,9 @@ class Said(NamedTuple):
 class AccountBook:
     """What is kept of one account beside its fills."""
 
-    def __init__(self, account: Account, promises: Promises, books: Books) -> None:
+    def __init__(  # noqa: PLR0915 - all that is kept of an account, once
+        self, account: Account, promises: Promises, books: Books
+    ) -> None:
         self.account = account
         self._unsettled = books.unsettled
         self.promises = promises

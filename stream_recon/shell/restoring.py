@@ -89,7 +89,8 @@ class Restorer:
             self._reader.beginning_offsets([*sources, *logs]),
             self._reader.end_offsets(sources),
         )
-        rules = Rules(instruments=self._settings.instruments)
+        window_us = self._settings.delta_window_s * 1_000_000
+        rules = Rules(instruments=self._settings.instruments, window_us=window_us)
         folds = {log: Fold(partial(Lane, log.partition, self._settings.contracts, rules)) for log in logs}
         spans = {}
         for log in logs:

@@ -20,6 +20,8 @@ class WorkerSettings:
     plan: TopicPlan = field(default_factory=TopicPlan)
     contracts: Contracts = field(default_factory=Contracts)
     instruments: Instruments = field(default_factory=Instruments)
+    delta_window_s: int = 300
+    """How long the windows are in which net changes are compared; 0: they are not."""
     host: Literal["faust", "plain"] = "faust"
     http_port: int | None = None
     """Of /metrics, /livez and /readyz on the loopback interface; 0 takes a free one, None is none."""
