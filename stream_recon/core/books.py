@@ -635,7 +635,9 @@ class Books:
             name = finding_id(account.name, finding)
             parts, explained_by = split(finding, book.causes.values(), book.instrument_of)
             records = [(told.origin, told.stream, told.offset) for told in finding.evidence]
-            content = hash((finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by))
+            content = hash(
+                (finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by)
+            )
             now[name] = Said(finding.event_us, finding.due_us - book.promises.wait_us, content)
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)

@@ -130,7 +130,12 @@ class Numbering(Struct, array_like=True):
         if len(self.holes) > HOLES_LIMIT:
             one, two = self.holes[0], self.holes.pop(1)
             self.holes[0] = Hole(
-                one.first, two.last, min(one.from_us, two.from_us), max(one.to_us, two.to_us), one.before_us, two.after_us
+                one.first,
+                two.last,
+                min(one.from_us, two.from_us),
+                max(one.to_us, two.to_us),
+                one.before_us,
+                two.after_us,
             )
         return True
 
