@@ -419,11 +419,16 @@ def _tell_states(rng: random.Random, feed: Feed, story: Story, path: Path) -> No
             for key in keys[kind]:
                 value = path.at((kind, key), ts_us)
                 if value and not (feed.errs(rng) and chance(rng, 0.5)):
-                    name = {"ts_us": ts_us, "snapshot_id": f"{feed.origin}{number}"}
+                    name = {"ts_us": ts_us, "snapshot_id": f"{story.account_id}{feed.origin}{number}"}
                     count += 1
                     if not (feed.errs(rng) and chance(rng, 0.5)):
                         feed.tell(rng, _state(rng, feed, kind, key, value) | name)
-        end = {"type": "snapshot_end", "ts_us": ts_us, "snapshot_id": f"{feed.origin}{number}", "count": count}
+        end = {
+            "type": "snapshot_end",
+            "ts_us": ts_us,
+            "snapshot_id": f"{story.account_id}{feed.origin}{number}",
+            "count": count,
+        }
         if not feed.errs(rng):
             feed.tell(rng, end)
 

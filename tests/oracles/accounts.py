@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING
 from tests.oracles.book import Book, Truth, watermarks_of
 from tests.oracles.ledger import judge_ledger
 from tests.oracles.orders import judge_orders
-from tests.oracles.snapshots import judge_parts, judge_states
+from tests.oracles.snapshots import judge_ends, judge_parts, judge_states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +80,7 @@ def truth(logs: Logs, contracts: Contracts, instruments: Instruments) -> Truth:
             judge_orders(book)
             judge_states(book, "position")
             judge_states(book, "balance")
+            judge_ends(book)
             judge_parts(book)
             judge_ledger(book)
     return found

@@ -74,6 +74,16 @@ def judge_states(book: Book, kind: str) -> None:
             Comparison(book, kind, "exchange", "equal", cross).judge_equal(key, ours, theirs[key])
 
 
+def judge_ends(book: Book) -> None:
+    """A snapshot of which nothing came at all is not complete either."""
+    told = {each.label for each in book.found.unknown if each.reason == "INCOMPLETE_SNAPSHOT"}
+    for origin in OTHER:
+        named = {each.get("snapshot_id") for kind in AMOUNT for each in book.of(origin, kind)}
+        for end in book.of(origin, "snapshot_end"):
+            if end["count"] and end["snapshot_id"] not in {*named, *told}:
+                book.found.unknown.append(Unknown("INCOMPLETE_SNAPSHOT", book.name, "own", (), end["snapshot_id"]))
+
+
 def judge_parts(book: Book) -> None:
     """What is free and what is locked are the total, in the newest balance of each asset that says so."""
     newest: dict[tuple[Origin, str], Event] = {}

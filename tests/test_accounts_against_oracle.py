@@ -1,0 +1,153 @@
+"""The core argues with the oracle of accounts: drawn worlds, interleavings, batches, late records and restarts."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_recon.core import books, sights, states
+from stream_recon.core.books import AccountBook
+from stream_recon.core.conditions import Numbering
+from stream_recon.core.orders import Orders
+from stream_recon.core.promises import Promises
+from stream_recon.core.sights import Axis
+from tests.account_worlds import THEMES, argue, argue_all
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+SEEDS = range(150)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_accounts_end_as_the_oracle_says(theme: str) -> None:
+    argue_all(SEEDS, theme)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_any_account_ends_as_the_oracle_says(rng: random.Random) -> None:
+    argue(rng)
+
+
+@pytest.mark.parametrize(
+    ("theme", "seed"),
+    [
+        ("positions", 38),  # what complete snapshots prove, before anything is judged by it
+        ("positions", 62),  # anchors to busts of busts
+        ("positions", 87),  # evidence after a restart
+        ("positions", 116),  # an anchor to a fill that only the other side has
+        ("positions", 1650),  # a complete snapshot of which nothing came
+        ("orders", 13),  # classes that are heard of late, across restarts
+        ("orders", 18),  # orders that only fills told of before anybody sent orders
+        ("orders", 35),  # copies of updates
+        ("orders", 60),  # causes that cleared, after a restart
+        ("orders", 77),  # evidence that changed, and nothing else
+        ("orders", 936),  # fills judged by a heartbeat explain orders at once
+        ("ledger", 28),  # the first record after a restart
+        ("ledger", 99),  # holes in numbers that lie on several topics
+        ("balances", 31),  # which of several doubts is told
+        ("balances", 87),  # anchors to fills that come late
+        ("balances", 248),  # a missing fill that was parked, across a snapshot of state
+        ("balances", 320),  # classes first heard when all else has gone on
+        ("balances", 576),  # movements of one side only
+        ("balances", 997),  # the first movement of the second side
+        ("balances", 1252),  # a hole that is found after a fill was missed
+        ("balances", 1439),  # a zero told by both sides of a key that is new
+        ("mixed", 174),  # a copy of a snapshot that is not the last of its time
+        ("mixed", 233),  # just after one fill and just before the next
+        ("mixed", 384),  # parked in one record of state, open in the next
+        ("mixed", 474),  # copies of busts
+        ("mixed", 738),  # two complete snapshots of one time
+        ("mixed", 1430),  # a cause whose case goes on
+        ("mixed", 2951),  # both sides' snapshots anchored to the same moment
+    ],
+)
+def test_what_failed_once_agrees(theme: str, seed: int) -> None:
+    argue_all([seed], theme)
+
+
+# -- the harness bites -----------------------------------------------------------------------------------------------
+
+
+class Blind(NamedTuple):
+    """A rule of the core that is taken away."""
+
+    theme: str
+    module: Any
+    name: str
+    instead: Any
+
+
+def strictly(axis: Axis, ts_us: int, _: int) -> set[Decimal]:
+    """What had moved by that time, and nothing near it."""
+    return {axis.by(ts_us)}
+
+
+def never_late(_: AccountBook, __: str, ___: Any, ____: int) -> None:
+    """What moves before what was judged changes nothing."""
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Not done."""
+
+
+def no(*_: Any, **__: Any) -> bool:
+    """Never."""
+    return False
+
+
+def exactly(_: Promises, __: str, ___: str) -> Decimal:
+    """Without tolerance."""
+    return states.ZERO
+
+
+def unrounded(_: Decimal, __: int | None) -> Decimal:
+    """As if all digits were kept."""
+    return states.ZERO
+
+
+def unmerged(book: Orders, instrument: str, order_id: str | None, client_id: str | None) -> tuple[str, str]:
+    """An order by the name it has just now."""
+    del book
+    return instrument, order_id or client_id or ""
+
+
+def only_the_next(numbering: Numbering, number: int, _: str | None, ts_us: int, __: int) -> bool:
+    """A numbering that never misses any."""
+    numbering.next, numbering.newest_us = number + 1, ts_us
+    return False
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [
+        Blind("positions", Axis, "around", strictly),
+        Blind("positions", AccountBook, "moved", never_late),
+        Blind("balances", AccountBook, "anchored", nothing),
+        Blind("positions", AccountBook, "step_back", nothing),
+        Blind("positions", books.Books, "_catch_up", nothing),
+        Blind("positions", states.Track, "restart", nothing),
+        Blind("positions", states, "rounding", unrounded),
+        Blind("positions", states.States, "_doubt_opening", nothing),
+        Blind("positions", sights.Run, "allows_none", no),
+        Blind("positions", Promises, "tolerance", exactly),
+        Blind("balances", states, "untold", nothing),
+        Blind("balances", Numbering, "see", only_the_next),
+        Blind("mixed", books.Books, "doubt", nothing),
+        Blind("orders", Orders, "_key", unmerged),
+        Blind("orders", AccountBook, "drop_cause", nothing),
+        Blind("orders", AccountBook, "_affected", nothing),
+        Blind("ledger", Promises, "tolerance", exactly),
+        Blind("balances", states.States, "entry", no),
+    ],
+    ids=lambda blind: f"{blind.theme}-{blind.name}",
+)
+def test_the_harness_bites_a_core_without(blind: Blind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind.module, blind.name, blind.instead)
+    with pytest.raises(AssertionError, match="seed"):
+        argue_all(range(2000), blind.theme)
