@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -12,12 +11,14 @@ from hypothesis import strategies as st
 from stream_recon.core import books, sights, states
 from stream_recon.core.books import AccountBook
 from stream_recon.core.conditions import Numbering
+from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
 from tests.account_worlds import THEMES, argue, argue_all
 
 if TYPE_CHECKING:
+    import random
     from decimal import Decimal
 
 SEEDS = range(150)
@@ -88,8 +89,9 @@ def strictly(axis: Axis, ts_us: int, _: int) -> set[Decimal]:
     return {axis.by(ts_us)}
 
 
-def never_late(_: AccountBook, __: str, ___: Any, ____: int) -> None:
+def never_late(_: AccountBook, __: str, ___: Any, ____: int) -> int:
     """What moves before what was judged changes nothing."""
+    return -1
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -103,12 +105,12 @@ def no(*_: Any, **__: Any) -> bool:
 
 def exactly(_: Promises, __: str, ___: str) -> Decimal:
     """Without tolerance."""
-    return states.ZERO
+    return ZERO
 
 
 def unrounded(_: Decimal, __: int | None) -> Decimal:
     """As if all digits were kept."""
-    return states.ZERO
+    return ZERO
 
 
 def unmerged(book: Orders, instrument: str, order_id: str | None, client_id: str | None) -> tuple[str, str]:

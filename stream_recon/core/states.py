@@ -630,7 +630,7 @@ class States:
                 kind=MISMATCH[kind],
                 identity="position" if kind == "position" else "balance",
                 compared=compared,
-                key=(*key, after.label, *_moment(snapshot.anchor), *(("internal",) if ours else ())),
+                key=(*key, after.label, *_moment(snapshot.anchor), *(("internal",) if step.ours else ())),
                 names=names,
                 event_us=after.ts_us,
                 due_us=max(step.to_us, known_us) + self.promises.wait_us,
