@@ -262,7 +262,12 @@ def misjudged(truth: Truth, published: Iterable[Alert], newest: Iterable[Alert])
         for name in alert.explained_by
         if name not in standing
     ]
-    things = Counter((finding_of(a), a.interval if isinstance(a, Discrepancy) else a.partition) for a in newest)
+    things = Counter(
+        (*finding_of(a), a.instrument, a.asset, a.interval)
+        if isinstance(a, Discrepancy)
+        else (*finding_of(a), a.partition)
+        for a in newest
+    )  # an asset may be named like an instrument
     return said + [f"one thing has {n} ids: {thing}" for thing, n in things.items() if n > 1]
 
 
