@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from stream_recon.core import books, sights, states
 from stream_recon.core.books import AccountBook
 from stream_recon.core.conditions import Numbering
+from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
-from tests.account_worlds import THEMES, argue, argue_all
+from tests.account_worlds import SECOND, THEMES, argue, argue_all, read, schedule, world
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -71,6 +72,14 @@ def test_what_failed_once_agrees(theme: str, seed: int) -> None:
     argue_all([seed], theme)
 
 
+@pytest.mark.parametrize("seed", [262, 365, 397])
+def test_a_contradicted_entry_outlives_the_horizon(seed: int) -> None:
+    rng = random.Random(seed)
+    one = world(rng, "ledger")
+    found = read(one, schedule(rng, one), horizon_us=rng.choice((7, 20)) * SECOND)
+    assert any(alert.kind == "duplicate_conflict" for alert in found.standing())
+
+
 # -- the harness bites -----------------------------------------------------------------------------------------------
 
 
@@ -103,12 +112,12 @@ def no(*_: Any, **__: Any) -> bool:
 
 def exactly(_: Promises, __: str, ___: str) -> Decimal:
     """Without tolerance."""
-    return states.ZERO
+    return ZERO
 
 
 def unrounded(_: Decimal, __: int | None) -> Decimal:
     """As if all digits were kept."""
-    return states.ZERO
+    return ZERO
 
 
 def unmerged(book: Orders, instrument: str, order_id: str | None, client_id: str | None) -> tuple[str, str]:
@@ -128,7 +137,6 @@ def only_the_next(numbering: Numbering, number: int, _: str | None, ts_us: int, 
     [
         Blind("positions", Axis, "around", strictly),
         Blind("positions", AccountBook, "moved", never_late),
-        Blind("balances", AccountBook, "anchored", nothing),
         Blind("positions", AccountBook, "step_back", nothing),
         Blind("positions", books.Books, "_catch_up", nothing),
         Blind("positions", states.Track, "restart", nothing),

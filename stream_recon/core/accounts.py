@@ -59,8 +59,8 @@ class Account:
     """One account: key, contracts, and the clocks of its fills."""
 
     __slots__ = (
-        "book", "clocks", "contracts", "default_source", "feeds", "grace_us", "heard", "missing", "name", "parked", "promised",
-        "terms", "trimmed_us", "unsettled", "within_us",
+        "book", "clocks", "contracts", "default_source", "feeds", "grace_us", "heard", "missing", "name", "parked",
+        "promised", "terms", "trimmed_us", "unsettled", "within_us",
     )  # fmt: skip
 
     def __init__(self, name: str, feeds: Feeds, contracts: tuple[FeedContract, FeedContract], terms: Terms) -> None:

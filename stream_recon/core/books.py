@@ -76,7 +76,7 @@ class Said(NamedTuple):
 class AccountBook:
     """What is kept of one account beside its fills."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what an account is judged by, and who is told of it
         self, account: Account, promises: Promises, conditions: Conditions, instruments: Instruments,
         touched: list[Account], unsettled: dict[Account, None],
     ) -> None:  # fmt: skip
@@ -313,28 +313,29 @@ class AccountBook:
 
     def step_back(self) -> None:
         """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
-        wait_us, within_us = self.promises.wait_us, self.promises.within_us
+        wait_us = self.promises.wait_us
         until_us = {agenda: max(self.barrier(agenda) - wait_us, UNKNOWN_US) for agenda in AGENDAS}
         for subject, judged_us in self.judged_us.items():
             agenda = _agenda_of(subject)
-            if judged_us <= until_us[agenda]:
-                continue
-            self.judged_us[subject] = until_us[agenda]
-            if agenda == "orders":
-                known = self.orders.known.get((subject[1], subject[2]))
-                if known is not None and subject not in self.scheduled and known.newest_us > until_us[agenda]:
-                    self.judged_us[subject] = UNKNOWN_US
-                    self.scheduled[subject] = known.newest_us + wait_us
-                    self.push("orders", known.newest_us + wait_us, subject)
+            if judged_us > until_us[agenda]:
+                self.judged_us[subject] = until_us[agenda]
+                if agenda == "orders":
+                    self._order_again(subject, until_us[agenda])
         for side in self.entries.left:
             for entry in side.values():
                 if entry.ts_us > until_us["ledger"]:
                     self.push("ledger", entry.ts_us + wait_us, ("ledger",))
-        if self.reached_us > until_us["states"]:
-            self.reached_us = until_us["states"]
+        self.reached_us = min(self.reached_us, until_us["states"])
         for subject, ts_us in self._told():
-            if ts_us > until_us["states"] - within_us:
+            if ts_us > until_us["states"] - self.promises.within_us:
                 self._state_due(subject, ts_us)
+
+    def _order_again(self, subject: Subject, until_us: int) -> None:
+        known = self.orders.known.get((subject[1], subject[2]))
+        if known is not None and subject not in self.scheduled and known.newest_us > until_us:
+            self.judged_us[subject] = UNKNOWN_US
+            self.scheduled[subject] = known.newest_us + self.promises.wait_us
+            self.push("orders", self.scheduled[subject], subject)
 
     def _told(self) -> Iterator[tuple[Subject, int]]:
         """All that is kept of states, and its times."""

@@ -74,7 +74,7 @@ class Lane:
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
 
-    def step(self, batch: Batch) -> None:  # noqa: C901 - the hot path
+    def step(self, batch: Batch) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot path
         """Apply the records of a batch, one by one: each first takes its place, then lifts its source's watermark."""
         o = ORIGINS.index(batch.origin)
         origin, stream = batch.origin, batch.stream
@@ -82,8 +82,8 @@ class Lane:
         if stream == "fills":
             self.book.topics[o] = batch.topic
         accounts, register, add = self.directory.accounts, self.register, self.book.add
-        if self.books.restored and batch.times_us:
-            register.trigger_us = batch.times_us[0]
+        if self.books.restored:
+            register.trigger_us = batch.times_us[0] if batch.times_us else 0
             self.books.settle_all()
         sources = self.directory.sources[origin, stream]
         conditions = self.conditions
@@ -122,7 +122,7 @@ class Lane:
                 delivered_us = time_us
             self._lift(source, delivered_us, time_us, joins=joins)
             if conditions.unconfirmed:
-                self._doubt(conditions.confirmed(origin, name))
+                self._doubt(origin, name)
             if account.unsettled:
                 self.books.settle(account)
         self.tallies["consumed"] += len(batch.events)
@@ -149,8 +149,7 @@ class Lane:
                     self.books.first_heard(clock)
                 if clock.watermark_us >= clock.deadlines.next_us:
                     self.book.fall_due(clock)  # fills first: they may explain what follows from them
-                    if self.books.unsettled:
-                        self.books.settle_unsettled()
+                    self.books.settle_unsettled()
                 if clock.watermark_us >= clock.evaluations.next_us:
                     self.books.fall_due(clock)
                 if clock.watermark_us >= clock.ends.next_us:
@@ -163,11 +162,11 @@ class Lane:
             self.conditions.ahead(origin, stream, source, (time_us, event.through_us))
         self._lift(source, min(event.through_us, time_us), time_us, joins=True)
         if self.conditions.unconfirmed:
-            self._doubt(self.conditions.confirmed(origin, event.source))
+            self._doubt(origin, event.source)
 
-    def _doubt(self, names: list[str]) -> None:
-        """Records of these accounts are known now to be lost."""
-        for name in names:
+    def _doubt(self, origin: Origin, source: str) -> None:
+        """A source has moved on: some records may be known now to be lost."""
+        for name in self.conditions.confirmed(origin, source):
             account = self.directory.by_name[name]
             self.book.doubt(account)
             self.books.doubt(account)

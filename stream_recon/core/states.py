@@ -107,8 +107,8 @@ class Doubt(NamedTuple):
 
 
 Moment = tuple[int, int]
-"""(time in us, twice the place among the fills of that time, one more if after it): where a snapshot stands; one without
-an anchor after all of them."""
+"""(time in us, twice the place among the fills of that time, one more if after it): where a snapshot stands; one
+without an anchor after all of them."""
 
 
 class Track:
@@ -228,8 +228,8 @@ class States:
         anchor = (move.instrument, move.trade_id, move.side)
         if anchor not in self.anchors[o]:
             self.anchors[o][anchor] = mark
-            for kind, *key in sorted(self.awaited[o].pop(anchor, ())):
-                awaited(kind, tuple(key), move.ts_us)
+            for subject in sorted(self.awaited[o].pop(anchor, ())):
+                awaited(subject[0], subject[1:], move.ts_us)
         if not move.sign:
             return
         what = self.instrument_of(move.instrument)
@@ -530,7 +530,7 @@ class States:
             )
         )
 
-    def _doubts(self, track: Track) -> Iterator[Doubt]:
+    def _doubts(self, track: Track) -> Iterator[Doubt]:  # noqa: C901 - a list of reasons, in order
         """Why movements may be unknown, and when."""
         fills, ledger = track.sources
         if fills is None and (track.kind == "position" or ledger is None):
