@@ -261,7 +261,7 @@ def reconcile(
     """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time."""
     # A file is read as a whole, in whatever order: nothing in it is too old to be known.
     rules = Rules(horizon_us=ANY_TIME_US, window_us=0, instruments=instruments or Instruments(),
-                  idle_fills_kept=sys.maxsize)  # fmt: skip
+                  idle_fills_kept=None)  # fmt: skip
     lane = Lane(None, contracts, rules)
     heard = Heard(contracts)
     rejected: list[BadLine] = []

@@ -24,6 +24,7 @@ from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.events import ORIGINS, STREAMS, OrderStatus, Origin
 from tests.oracles.accounts import truth
 from tests.oracles.argument import (
+    LONG_US,
     STATED,
     Reader,
     in_the_oracles_words,
@@ -334,7 +335,7 @@ def _tell_orders(rng: random.Random, feed: Feed, story: Story, faulty: set[tuple
                 feed.tell(rng, told)
 
 
-def _tell_ledger(rng: random.Random, feed: Feed, story: Story, names: str) -> None:
+def _tell_ledger(rng: random.Random, feed: Feed, story: Story, names: str) -> None:  # noqa: C901 - what may go wrong
     entries = list(story.entries)
     if feed.contract.ledger_covers == "all" or chance(rng, 0.1):
         for number, (at_us, change, moved) in enumerate(path_of(story).steps):
@@ -387,7 +388,7 @@ def _state(rng: random.Random, feed: Feed, kind: str, key: Key, value: Decimal) 
     return {"type": "balance", "asset": key[0], "total": f"{value:f}", **parts}
 
 
-def _tell_states(rng: random.Random, feed: Feed, story: Story, path: Path) -> None:
+def _tell_states(rng: random.Random, feed: Feed, story: Story, path: Path) -> None:  # noqa: C901 - what may go wrong
     kinds = [kind for kind in ("position", "balance") if f"{kind}s" in feed.classes]
     keys = _keys(story)
     within_us = feed.contract.order_within_us
@@ -457,7 +458,7 @@ def _contract(rng: random.Random, origin: Origin, theme: Sequence[str], *, plain
     )
 
 
-def world(rng: random.Random, theme: str | None = None) -> World:
+def world(rng: random.Random, theme: str | None = None) -> World:  # noqa: C901 - all of it, in order
     """Draw contracts, what happened, and both feeds' logs."""
     theme = theme or rng.choice((*THEMES, "mixed", "mixed"))
     plain = chance(rng, 0.4)
@@ -583,9 +584,12 @@ def schedule(rng: random.Random, one: World) -> list[Turn]:
     return found
 
 
-def read(one: World, turns: Iterable[Turn], *, unharmed: bool = False) -> Reader:
+def read(
+    one: World, turns: Iterable[Turn], *, unharmed: bool = False, horizon_us: int = LONG_US,
+    idle_fills_kept: int | None = None,
+) -> Reader:  # fmt: skip
     """Read a world; unharmed, what would be a restart or a snapshot is a mere drain."""
-    reader = Reader(one.logs, one.contracts, one.instruments)
+    reader = Reader(one.logs, one.contracts, one.instruments, horizon_us, idle_fills_kept)
     for turn in turns:
         reader.read(turn.topic, turn.count)
         if turn.then and (unharmed or turn.then == "drain"):
@@ -594,6 +598,7 @@ def read(one: World, turns: Iterable[Turn], *, unharmed: bool = False) -> Reader
             reader.restart()
         elif turn.then == "snapshot":
             reader.snapshot()
+    reader.lane.tick({})  # what came late is looked at
     reader.drain()
     return reader
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -15,10 +16,10 @@ from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
-from tests.account_worlds import THEMES, argue, argue_all
+from tests.account_worlds import SECOND, THEMES, argue, argue_all, read, schedule, world
+from tests.oracles.accounts import truth
 
 if TYPE_CHECKING:
-    import random
     from decimal import Decimal
 
 SEEDS = range(150)
@@ -70,6 +71,14 @@ def test_any_account_ends_as_the_oracle_says(rng: random.Random) -> None:
 )
 def test_what_failed_once_agrees(theme: str, seed: int) -> None:
     argue_all([seed], theme)
+
+
+@pytest.mark.parametrize("seed", [262, 365, 397])
+def test_a_contradicted_entry_outlives_the_horizon(seed: int) -> None:
+    rng = random.Random(seed)
+    one = world(rng, "ledger")
+    found = read(one, schedule(rng, one), horizon_us=rng.choice((7, 20)) * SECOND)
+    assert any(alert.kind == "duplicate_conflict" for alert in found.standing())
 
 
 # -- the harness bites -----------------------------------------------------------------------------------------------
@@ -130,7 +139,6 @@ def only_the_next(numbering: Numbering, number: int, _: str | None, ts_us: int, 
     [
         Blind("positions", Axis, "around", strictly),
         Blind("positions", AccountBook, "moved", never_late),
-        Blind("balances", AccountBook, "anchored", nothing),
         Blind("positions", AccountBook, "step_back", nothing),
         Blind("positions", books.Books, "_catch_up", nothing),
         Blind("positions", states.Track, "restart", nothing),
@@ -153,3 +161,16 @@ def test_the_harness_bites_a_core_without(blind: Blind, monkeypatch: pytest.Monk
     monkeypatch.setattr(blind.module, blind.name, blind.instead)
     with pytest.raises(AssertionError, match="seed"):
         argue_all(range(2000), blind.theme)
+
+
+def test_what_was_not_written_down_is_unknown_after_a_restart_and_never_a_break() -> None:
+    """While nobody sends what fills could be held against, the newest are kept, and only as long as a worker lives."""
+    for seed in range(150):
+        rng = random.Random(seed)
+        one = world(rng, "positions")
+        expected = truth(one.logs, one.contracts, one.instruments)
+        reader = read(one, schedule(rng, one), idle_fills_kept=1)
+        may_break = {(each.account, *each.subject[:1]) for each in (*expected.breaks, *expected.unknown)}
+        for alert in reader.standing():
+            if alert.identity == "position":
+                assert (alert.account, alert.instrument) in may_break, f"seed {seed}: {alert}"

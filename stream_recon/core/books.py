@@ -109,12 +109,15 @@ class AccountBook:
         """Fills that have not been counted yet."""
         self.counted = [0, 0]
         """By origin, the place of the newest record whose fill is among its order's."""
-        self.is_idle = not promises.anything_but_fills()
+        kept = books.rules.idle_fills_kept
+        self.is_idle = kept is not None and not promises.anything_but_fills()
         """Nobody has promised or sent anything that fills could be held against."""
         self._idle: tuple[list[Fill | Move], list[Fill | Move]] = ([], [])
         """Meanwhile the newest fills, and the places of their records."""
         self._idle_seqs: tuple[list[int], list[int]] = ([], [])
-        self._idle_limit = 2 * books.rules.idle_fills_kept
+        self._idle_limit = 2 * (kept or 0)
+        self.idle_since_us = UNKNOWN_US
+        """What lies before that time was known to nobody but a worker that is gone."""
         self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
@@ -179,6 +182,8 @@ class AccountBook:
             idle = self._idle[o]
             idle.append(fill)
             self._idle_seqs[o].append(seq)
+            if not self.touched:
+                self.touch()
             if len(idle) > self._idle_limit:
                 self._shorten(o)
         else:
@@ -212,6 +217,11 @@ class AccountBook:
         """What moved before that time is not known."""
         self.orders.since_us = max(self.orders.since_us, ts_us)
         self.states.since_us = max(self.states.since_us, ts_us)
+
+    def idle_until_us(self) -> int:
+        """Just after the newest of the fills that nobody would know after a restart."""
+        times_us = [kept.ts_us + 1 for idle in self._idle for kept in idle]
+        return max(times_us, default=self.idle_since_us) if self.is_idle else UNKNOWN_US
 
     def promises_changed(self) -> None:
         """Something was heard for the first time."""
@@ -401,28 +411,30 @@ class AccountBook:
 
     def step_back(self) -> None:
         """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
-        wait_us, within_us = self.promises.wait_us, self.promises.within_us
+        wait_us = self.promises.wait_us
         until_us = {agenda: max(self.barrier(agenda) - wait_us, UNKNOWN_US) for agenda in AGENDAS}
         for subject, judged_us in self.judged_us.items():
             agenda = _agenda_of(subject)
-            if judged_us <= until_us[agenda]:
-                continue
-            self.judged_us[subject] = until_us[agenda]
-            if agenda == "orders":
-                key = (subject[1], subject[2])
-                known = self.orders.known.get(key)
-                if known is not None and key not in self.scheduled_orders and known.newest_us > until_us[agenda]:
-                    self.judged_us[subject] = UNKNOWN_US
-                    self.scheduled_orders.add(key)
-                    self.push("orders", known.newest_us + wait_us, subject)
+            if judged_us > until_us[agenda]:
+                self.judged_us[subject] = until_us[agenda]
+                if agenda == "orders":
+                    self._order_again(subject, until_us[agenda])
         for side in self.entries.left:
             for entry in side.values():
                 if entry.ts_us > until_us["ledger"]:
                     self.push("ledger", entry.ts_us + wait_us, ("ledger",))
         self.reached_us = min(self.reached_us, until_us["states"])
         for subject, ts_us in self._told():
-            if ts_us > until_us["states"] - within_us:
+            if ts_us > until_us["states"] - self.promises.within_us:
                 self._state_due(subject, ts_us)
+
+    def _order_again(self, subject: Subject, until_us: int) -> None:
+        key = (subject[1], subject[2])
+        known = self.orders.known.get(key)
+        if known is not None and key not in self.scheduled_orders and known.newest_us > until_us:
+            self.judged_us[subject] = UNKNOWN_US
+            self.scheduled_orders.add(key)
+            self.push("orders", known.newest_us + self.promises.wait_us, subject)
 
     def _told(self) -> Iterator[tuple[Subject, int]]:
         """All that is kept of states, and its times."""
@@ -634,9 +646,7 @@ class Books:
         for account in self.directory.accounts.values():
             book = account.book
             if book is not None:
-                if book.is_idle:  # what was kept for it is not written down
-                    newest_us = max(clock.watermark_us for clock in account.clocks)
-                    book.know_since(newest_us + 2 * book.promises.within_us)
+                book.know_since(book.idle_since_us)
                 book.causes = {name: cause for name, cause in book.causes.items() if self.register.stands(name)}
                 self._catch_up(book)
             self.settle(account)

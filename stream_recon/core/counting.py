@@ -18,8 +18,8 @@ def moves_of(key: str, side: Sequence[Seen]) -> list[Move]:
     """The movements that one side's records (in log order) make, each at its own time.
 
     The first trade counts; a copy of it moves nothing, even where it differs, nor does a trade that is younger than
-    what amends it. A record that moves nothing is a move of sign 0: snapshots may be anchored to it. One that was agreed
-    and put away (time 0) has been counted before.
+    what amends it. A record that moves nothing is a move of sign 0: snapshots may be anchored to it. One that was
+    agreed and put away (time 0) has been counted before.
     """
     found: list[Move] = []
     holds: Seen | None = None

@@ -91,6 +91,8 @@ class BookState(Struct, array_like=True):
     trimmed_us: int = UNKNOWN_US
     since_us: int = UNKNOWN_US
     """What moved before that time is not known."""
+    idle_since_us: int = UNKNOWN_US
+    """The same, for whoever was not there: fills that were only remembered, not written down."""
     moves: list[tuple[int, Move]] = []
     axes: list[AxisState] = []
     doubts: list[tuple[int, str, list[int]]] = []
@@ -120,6 +122,7 @@ def take(account: Account) -> BookState | None:
         book.begin_changes()
         return whole(account)
     state = book.changes
+    state.since_us, state.idle_since_us = book.states.since_us, book.idle_until_us()
     state.seqs, state.counted = (book.seqs[0], book.seqs[1]), (book.counted[0], book.counted[1])
     state.orders = [(*key, book.orders.known[key]) for key in book.touched_orders if key in book.orders.known]
     state.gone_orders = [key for key in book.touched_orders if key not in book.orders.known]
@@ -142,6 +145,7 @@ def whole(account: Account) -> BookState:
         (book.counted[0], book.counted[1]),
         whole=True,
         since_us=states.since_us,
+        idle_since_us=book.idle_until_us(),
         trimmed_us=account.trimmed_us,
         axes=[
             AxisState(kind, o, list(key), axis.base, axis.since_us, axis.marks, axis.deltas)
@@ -182,7 +186,7 @@ def snapshot(lane: Lane, limit: int) -> Iterator[list[BookState]]:
     part: list[BookState] = []
     size = 0
     for account in lane.directory.accounts.values():
-        if account.book is not None and not account.book.is_idle:
+        if account.book is not None and any(account.book.seqs):
             state = whole(account)
             part.append(state)
             size += 1 + len(state.snapshots) + len(state.orders) + sum(len(axis.marks) for axis in state.axes)
@@ -210,6 +214,7 @@ def restore(lane: Lane, states: Iterable[BookState]) -> None:
             _put_orders(account.book, state)
             account.book.counted[:] = state.counted
             account.book.know_since(state.since_us)
+            account.book.idle_since_us = state.idle_since_us
             for o, move in state.moves:
                 account.book.restore_move(o, move)
             account.book.seqs[:] = state.seqs

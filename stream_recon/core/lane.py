@@ -86,8 +86,8 @@ class Lane:
         if stream == "fills":
             self.book.topics[o] = batch.topic
         accounts, register, add = self.directory.accounts, self.register, self.book.add
-        if self.books.restored and batch.times_us:
-            register.trigger_us = batch.times_us[0]
+        if self.books.restored:
+            register.trigger_us = batch.times_us[0] if batch.times_us else 0
             self.books.settle_all()
         sources = self.directory.sources[origin, stream]
         conditions = self.conditions
@@ -127,7 +127,7 @@ class Lane:
                 delivered_us = time_us
             self._lift(source, delivered_us, time_us, joins=joins)
             if conditions.unconfirmed:
-                self._doubt(conditions.confirmed(origin, name))
+                self._doubt(origin, name)
             if account.unsettled:
                 self.books.settle(account)
         self.tallies["consumed"] += len(batch.events)
@@ -156,8 +156,7 @@ class Lane:
                     self.books.first_heard(clock)
                 if clock.watermark_us >= clock.deadlines.next_us:
                     self.book.fall_due(clock)  # fills first: they may explain what follows from them
-                    if self.books.unsettled:
-                        self.books.settle_unsettled()
+                    self.books.settle_unsettled()
                 if clock.watermark_us >= clock.evaluations.next_us:
                     self.books.fall_due(clock)
                 if clock.watermark_us >= clock.ends.next_us:
@@ -170,11 +169,11 @@ class Lane:
             self.conditions.ahead(origin, stream, source, (time_us, event.through_us))
         self._lift(source, min(event.through_us, time_us), time_us, joins=True)
         if self.conditions.unconfirmed:
-            self._doubt(self.conditions.confirmed(origin, event.source))
+            self._doubt(origin, event.source)
 
-    def _doubt(self, names: list[str]) -> None:
-        """Records of these accounts are known now to be lost."""
-        for name in names:
+    def _doubt(self, origin: Origin, source: str) -> None:
+        """A source has moved on: some records may be known now to be lost."""
+        for name in self.conditions.confirmed(origin, source):
             account = self.directory.by_name[name]
             self.book.doubt(account)
             self.books.doubt(account)

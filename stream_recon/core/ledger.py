@@ -239,12 +239,19 @@ class Entries:
         )
 
     def trim(self, before_us: int) -> None:
-        """Forget what agreed before that time, and pairs that were found without a common id."""
-        for ledger_id in [ledger_id for ledger_id, (ts_us, _) in self.paired.items() if ts_us < before_us]:
-            del self.paired[ledger_id]
+        """Forget what agreed before that time, and pairs without a common id; not what a copy contradicts."""
+        contradicted = {*self.copies[0], *self.copies[1]}
+        for ledger_id in [name for name, (ts_us, _) in self.paired.items() if ts_us < before_us]:
+            if ledger_id not in contradicted:
+                del self.paired[ledger_id]
         left = self._left()
         for pair in self._pair_up(left[0], left[1]):
-            if max(each.ts_us for each in pair) < before_us and not self._differences(*pair):
+            told_us = max(each.ts_us for each in pair)
+            if (
+                told_us < before_us
+                and not self._differences(*pair)
+                and contradicted.isdisjoint(e.ledger_id for e in pair)
+            ):
                 for o, entry in enumerate(pair):
                     del self.left[o][entry.ledger_id]
 

@@ -317,8 +317,8 @@ class States:
         anchor = (move.instrument, move.trade_id, move.side)
         if anchor not in self.anchors[o]:
             self.anchors[o][anchor] = (move.ts_us, move.seq)
-            for kind, *key in sorted(self.awaited[o].pop(anchor, ())):
-                self.told.anchored(kind, tuple(key), move.ts_us)
+            for subject in sorted(self.awaited[o].pop(anchor, ())):
+                self.told.anchored(subject[0], subject[1:], move.ts_us)
 
     def places(self, o: int) -> Iterator[tuple[tuple[str, str, str], Mark]]:
         """Where the fills stand that snapshots may be anchored to."""

@@ -56,8 +56,9 @@ class Rules(NamedTuple):
     """How old a discrepancy may get, by severity, until it is overdue."""
     instruments: Instruments = Instruments()
     """What fills of each instrument move."""
-    idle_fills_kept: int = 1_000
-    """Of an account and origin, while nobody sends what they could be held against."""
+    idle_fills_kept: int | None = 1_000
+    """Of an account and origin, while nobody sends what they could be held against; they are not written down. None:
+    all are counted from the beginning."""
     window_us: int = 5 * 60 * 1_000_000
     """How long the windows are in which net changes are compared; 0: they are not."""
 

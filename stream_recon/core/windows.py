@@ -309,7 +309,9 @@ class Windows:
     def settle(self) -> None:
         """Look at once at what came late: the feeds fell silent, and may not pass another second."""
         for name in sorted(self.late & self.books.keys()):
-            self._judge(self.books[name])
+            if self.books[name].promised:
+                self._judge(self.books[name])
+        self.late.clear()
 
     def _judge(self, book: Book) -> None:
         """Close what both feeds have passed, and say what follows."""

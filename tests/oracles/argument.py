@@ -35,11 +35,14 @@ STATED = ("order", "position", "balance")
 class Reader:
     """Reads logs through lanes that may be replaced, and keeps all that they publish."""
 
-    def __init__(self, logs: Logs, contracts: Contracts, instruments: Any, horizon_us: int = LONG_US) -> None:
+    def __init__(
+        self, logs: Logs, contracts: Contracts, instruments: Any, horizon_us: int = LONG_US,
+        idle_fills_kept: int | None = None,
+    ) -> None:  # fmt: skip
         self.logs = logs
         self.contracts = contracts
         self.rules = Rules(horizon_us=horizon_us, instruments=Instruments.model_validate(instruments),
-                           idle_fills_kept=LONG_US)  # fmt: skip
+                           idle_fills_kept=idle_fills_kept)  # fmt: skip
         self.lane = Lane(0, contracts, self.rules)
         self.next: dict[tuple[Origin, Stream], int] = dict.fromkeys(logs, 0)
         self.published: list[Alert] = []
