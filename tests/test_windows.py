@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_recon.core import drift, windows
-from stream_recon.core.books import AccountBook
+from stream_recon.core.account_book import AccountBook
 from stream_recon.core.ledger import Entries
 from stream_recon.core.nets import net_of
 from stream_recon.core.tell_drift import Contribution

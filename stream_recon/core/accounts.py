@@ -11,7 +11,7 @@ from stream_recon.domain.events import ORIGINS, STREAMS, account_of, default_sou
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stream_recon.core.books import AccountBook
+    from stream_recon.core.account_book import AccountBook
     from stream_recon.core.cases import Terms
     from stream_recon.core.promises import Heard
     from stream_recon.domain.contracts import Contracts, FeedContract

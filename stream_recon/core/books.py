@@ -12,471 +12,49 @@ after a restart everything kept is judged again, and says nothing new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from decimal import localcontext
-from functools import partial
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from heapq import heappop
+from typing import TYPE_CHECKING
 
-from stream_recon.core.causes import Cause, MovesByKey, residual_in, split, subjects_of
+from stream_recon.core.account_book import (
+    AGENDAS,
+    CLASS_OF,
+    FOLD,
+    JUDGED_KINDS,
+    AccountBook,
+    Agenda,
+    EntriesOf,
+    FillsOf,
+    MovesOf,
+    Said,
+    agenda_of,
+)
+from stream_recon.core.causes import MovesByKey, residual_in, split
 from stream_recon.core.describe import published_form
-from stream_recon.core.findings import Finding, Told, Verdict
+from stream_recon.core.findings import Finding, Verdict
 from stream_recon.core.keeping import BookState, PartsState, take
-from stream_recon.core.ledger import Entries, Entry
-from stream_recon.core.movements import Move, move_of, posting_of
+from stream_recon.core.movements import posting_of
 from stream_recon.core.newest import Packed
-from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
-from stream_recon.core.states import End, States, told_snapshot
 from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
 from stream_recon.core.window_books import entry_key
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
-from stream_recon.domain.discrepancies import FieldDifference, Kind, alert_id
-from stream_recon.domain.events import ORIGINS, STREAMS, Balance, Fill, Ledger, Order, Position, SnapshotEnd, Stream
+from stream_recon.domain.discrepancies import FieldDifference, alert_id
+from stream_recon.domain.events import ORIGINS, STREAMS, Ledger, Order, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
     from stream_recon.core.findings import Subject, Unknown
-    from stream_recon.core.movements import Key
-    from stream_recon.core.orders import OrderKey
+    from stream_recon.core.ledger import Entry
     from stream_recon.core.promises import Class
-    from stream_recon.core.states import Snapshot
     from stream_recon.core.tell_drift import Span
     from stream_recon.core.trades import Rules, TradeBook
     from stream_recon.core.watermarks import Clock
     from stream_recon.domain.discrepancies import Discrepancy, SplitPart
-    from stream_recon.domain.instruments import Instrument
-
-EntriesOf = tuple[Entry | None, Entry | None]
-FillsOf = Callable[[str], tuple[Move | None, Move | None]]
-MovesOf = Callable[[str], tuple[list[Move], list[Move]]]
-Agenda = Literal["ledger", "orders", "states"]
-AGENDAS: dict[Agenda, tuple[Class, ...]] = {
-    "ledger": ("ledger",),
-    "orders": ("fill", "order"),
-    "states": ("fill", "position", "balance", "ledger"),
-}
-"""What is judged, causes first, and the classes of records that it waits for."""
-_CLASS_OF: dict[type, Class] = {
-    Fill: "fill", Order: "order", Position: "position", Balance: "balance", Ledger: "ledger",
-}  # fmt: skip
-JUDGED_KINDS: frozenset[Kind] = frozenset({
-    "order_mismatch", "position_mismatch", "balance_mismatch", "ledger_missing", "duplicate_conflict",
-})  # fmt: skip
-FOLD: Subject = ("fold",)
-TAPE_LIMIT = 2_000
-"""Fills that wait to be counted; more are counted before anything is due."""
-
-
-class Said(NamedTuple):
-    """What was published of a finding: to say it again only if that says more."""
-
-    event_us: int
-    known_us: int
-    """Up to which time all has to be known to say so."""
-    content: int
-
-
-class AccountBook:
-    """What is kept of one account beside its fills."""
-
-    def __init__(  # noqa: PLR0915 - all that is kept of an account, once
-        self, account: Account, promises: Promises, books: Books
-    ) -> None:
-        self.account = account
-        self._unsettled = books.unsettled
-        self.promises = promises
-        self._touched = books.touched
-        self._fills_of = books.fills_of
-        self._causes_changed = books.causes_changed
-        self._post = books.post
-        venue = account.name.split("|", 1)[0]
-        self._instruments: dict[str, Instrument | None] = {}
-        self._lookup = partial(books.rules.instruments.of, venue)
-        doubted = books.conditions.doubted(account)
-        self.states = States(promises, self.instrument_of, doubted, self)
-        self.orders = Orders(promises, doubted)
-        self.entries = Entries(promises, doubted)
-        self.parts: dict[tuple[int, str], PartsState] = {}
-        """By origin and asset, the newest balance that tells what is free and what is locked."""
-        self.seqs = [0, 0]
-        """Of records, by origin."""
-        self.tape: tuple[list[Move], list[Move]] = ([], [])
-        """Fills that have not been counted yet."""
-        self.counted = [0, 0]
-        """By origin, the place of the newest record whose fill is among its order's."""
-        kept = books.rules.idle_fills_kept
-        self.is_idle = kept is not None and not promises.anything_but_fills()
-        """Nobody has promised or sent anything that fills could be held against."""
-        self._idle: tuple[list[Fill | Move], list[Fill | Move]] = ([], [])
-        """Meanwhile the newest fills, and the places of their records."""
-        self._idle_seqs: tuple[list[int], list[int]] = ([], [])
-        self._idle_limit = 2 * (kept or 0)
-        self.idle_since_us = UNKNOWN_US
-        """What lies before that time was known to nobody but a worker that is gone."""
-        self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
-        self.waits: dict[Agenda, int] = {}
-        """Until when each agenda has been left to a clock."""
-        self.fold_us = NEVER_US
-        """When the fills on the tape are to be counted."""
-        self.scheduled_orders: set[OrderKey] = set()
-        """Orders on the agenda."""
-        self.judged_us: dict[Subject, int] = {}
-        """Up to which time each subject has been judged."""
-        self.reached_us = UNKNOWN_US
-        """The newest of these times, of positions and balances."""
-        self.again: set[Subject] = set()
-        """To be judged anew at once."""
-        self.late: set[Subject] = set()
-        """Of which a record came later than its contract allows, since they were judged last."""
-        self.said: dict[Subject, dict[str, Said]] = {}
-        """By subject, by alert id, what stands."""
-        self.unknown: dict[Subject, list[Unknown]] = {}
-        self.causes: dict[str, tuple[int, str, EntriesOf]] = {}
-        """By alert id: time, key of the case or nothing, what each side has as a ledger entry."""
-        self.touched = False
-        """Something was put in since the last drain."""
-        self.rewrite = False
-        """Old records were summed up: the whole has to be written again."""
-        self.begin_changes()
-
-    def touch(self) -> None:
-        """Something was put in."""
-        if not self.touched:
-            self.touched = True
-            self._touched.append(self.account)
-
-    def begin_changes(self) -> None:
-        """Gather anew what is put in."""
-        self.changes = BookState(self.account.name, (0, 0))
-        self.touched_orders: dict[OrderKey, None] = {}
-
-    def instrument_of(self, name: str) -> Instrument | None:
-        """What is known of an instrument of this venue."""
-        try:
-            return self._instruments[name]
-        except KeyError:
-            what = self._instruments[name] = self._lookup(name)
-            return what
-
-    def next_seq(self, o: int) -> int:
-        """The place of a further record."""
-        self.seqs[o] += 1
-        return self.seqs[o]
-
-    def barrier(self, agenda: Agenda) -> int:
-        """The time that all that a kind of conclusion reads has passed (us)."""
-        clocks = self.promises.waited_for(AGENDAS[agenda])
-        return min((clock.watermark_us for clock in clocks), default=UNKNOWN_US)
-
-    # -- fills --------------------------------------------------------------------------------------------------------
-
-    def fill(self, o: int, fill: Fill) -> int:
-        """A trade counts from its own time on; gives the place of its record."""
-        self.seqs[o] = seq = self.seqs[o] + 1
-        if self.is_idle:
-            idle = self._idle[o]
-            idle.append(fill)
-            self._idle_seqs[o].append(seq)
-            if not self.touched:
-                self.touch()
-            if len(idle) > self._idle_limit:
-                self._shorten(o)
-        else:
-            self.count(o, move_of(fill, seq))
-        return seq
-
-    def count(self, o: int, move: Move) -> None:
-        """One more movement, to be counted when something is due."""
-        self._put(o, move)
-        due_us = move.ts_us + self.promises.wait_us
-        if due_us < self.fold_us:
-            self.fold_us = due_us
-            self.push("orders", due_us, FOLD)
-        if move.ts_us - self.promises.within_us <= self.reached_us or len(self.tape[o]) > TAPE_LIMIT:
-            self.fold()
-
-    def _put(self, o: int, move: Move) -> None:
-        self.tape[o].append(move)
-        self.changes.moves.append((o, move))
-        if not self.touched:
-            self.touch()
-
-    def _shorten(self, o: int) -> None:
-        """Nobody sends what fills could be held against: only the newest are kept, should somebody begin to."""
-        idle, seqs = self._idle[o], self._idle_seqs[o]
-        gone = len(idle) - self._idle_limit // 2
-        self.know_since(max(kept.ts_us for kept in idle[:gone]) + 1)
-        del idle[:gone], seqs[:gone]
-
-    def know_since(self, ts_us: int) -> None:
-        """What moved before that time is not known."""
-        self.orders.since_us = max(self.orders.since_us, ts_us)
-        self.states.since_us = max(self.states.since_us, ts_us)
-
-    def idle_until_us(self) -> int:
-        """Just after the newest of the fills that nobody would know after a restart."""
-        times_us = [kept.ts_us + 1 for idle in self._idle for kept in idle]
-        return max(times_us, default=self.idle_since_us) if self.is_idle else UNKNOWN_US
-
-    def promises_changed(self) -> None:
-        """Something was heard for the first time."""
-        self.promises.changed()
-        if self.is_idle and self.promises.anything_but_fills():
-            self.is_idle = False
-            for o in (0, 1):
-                for kept, seq in zip(self._idle[o], self._idle_seqs[o], strict=True):
-                    self.count(o, kept if isinstance(kept, Move) else move_of(kept, seq))
-                self._idle[o].clear()
-                self._idle_seqs[o].clear()
-
-    def fold(self) -> None:
-        """Count the fills on the tape."""
-        track_orders = any(contract.orders != "absent" for contract in self.promises.contracts)
-        with localcontext(EXACT):
-            for o in (0, 1):
-                moves, self.tape[o][:] = sorted(self.tape[o], key=_order), []
-                counted = self.counted[o]
-                for move in moves:
-                    self.states.move(o, move)
-                    if track_orders and move.sign and move.seq > counted:
-                        self.order_due(self.orders.move(o, move))
-                if moves:
-                    self.counted[o] = self.seqs[o]
-                    self.touch()
-
-    def restore_move(self, o: int, move: Move) -> None:
-        """A movement that was counted before a restart, or waited to be."""
-        self.is_idle = False
-        self.tape[o].append(move)
-        self.push("orders", move.ts_us + self.promises.wait_us, FOLD)
-
-    def recount(self, o: int, moves: list[Move]) -> None:
-        """What some records count for is not what it was: so many movements more, that may have places of before."""
-        if self.is_idle:
-            self._idle[o].extend(moves)
-            self._idle_seqs[o].extend(move.seq for move in moves)
-            return
-        self.fold()
-        for move in moves:
-            self._put(o, move)
-        self.counted[o] = 0
-        self.fold()
-
-    def moved(self, kind: str, key: Key, ts_us: int) -> int:
-        """A position or balance moved for the first time, or late: what was judged may have seen that.
-
-        Gives the time up to which further movements are of interest.
-        """
-        subject = (kind, *key)
-        judged_us = self.judged_us.setdefault(subject, UNKNOWN_US)
-        if subject in self.states.fresh:
-            self.states.fresh.discard(subject)
-            self.push("states", ts_us + self.promises.wait_us + self.promises.patience_us, subject)
-        if ts_us - self.promises.within_us <= judged_us:
-            self.states.key_state(kind, key).stale = True
-            self.late.add(subject)
-            self.judge_again(subject)
-        return judged_us + self.promises.within_us
-
-    def reached(self, subject: Subject, until_us: int) -> None:
-        """A position or balance is judged up to that time."""
-        self.reached_us = max(self.reached_us, until_us)
-        self.states.watch(subject[0], subject[1:], until_us + self.promises.within_us)
-
-    def anchored(self, kind: str, key: Key, ts_us: int) -> None:
-        """A fill of that time came that snapshots of a position or balance are anchored to."""
-        subject, due_us = (kind, *key), ts_us + self.promises.wait_us
-        self.push("states", due_us, subject)
-        if due_us <= self.barrier("states"):
-            self.late.add(subject)
-
-    # -- orders -------------------------------------------------------------------------------------------------------
-
-    def order(self, o: int, event: Order, offset: int | None, value: bytes) -> None:
-        """An update of an order."""
-        key = self.orders.update(o, event, self.next_seq(o), Told(o, "orders", offset, value))
-        self.order_due(key)
-
-    def order_due(self, key: OrderKey) -> None:
-        """Something came about an order: it is judged when all that belongs to it has come."""
-        if key in self.touched_orders and key in self.scheduled_orders and not self.orders.renamed:
-            return
-        self.touched_orders |= dict.fromkeys((key, *self.orders.renamed))
-        self.touch()
-        if key not in self.scheduled_orders:
-            due_us = self.orders.known[key].newest_us + self.promises.wait_us
-            self.scheduled_orders.add(key)
-            subject = ("order", *key)
-            self.push("orders", due_us, subject)
-            if subject in self.judged_us and due_us <= self.barrier("orders"):
-                self.late.add(subject)
-
-    # -- states -------------------------------------------------------------------------------------------------------
-
-    def snapshot(self, o: int, event: Position | Balance, offset: int | None, value: bytes) -> None:
-        """A reported position or balance."""
-        told = Told(o, "balances", offset, value)
-        seq = self.next_seq(o)
-        kind, key, snapshot = told_snapshot(event, seq, told)
-        self.put_snapshot(o, kind, key, snapshot, event.snapshot_id)
-        self.changes.snapshots.append((o, kind, list(key), snapshot, event.snapshot_id))
-        self.touch()
-        if isinstance(event, Balance) and event.free is not None and event.locked is not None:
-            parts = PartsState(o, event.asset, event.ts_us, seq, event.free, event.locked, event.total, told)
-            self.put_parts(parts)
-            self.changes.parts.append(parts)
-
-    def put_snapshot(self, o: int, kind: str, key: Key, snapshot: Snapshot, snapshot_id: str | None) -> None:
-        """Keep a reported state until it is due."""
-        if self.states.snapshot(o, kind, key, snapshot, snapshot_id):
-            self.end_due(o, snapshot.ts_us)
-        self._state_due((kind, *key), snapshot.ts_us)
-
-    def put_parts(self, parts: PartsState) -> None:
-        """The newest balance tells whether its parts add up."""
-        known = self.parts.get((parts.origin, parts.asset))
-        if known is None or (known.ts_us, known.seq) <= (parts.ts_us, parts.seq):
-            self.parts[parts.origin, parts.asset] = parts
-            self._state_due(("parts", str(parts.origin), parts.asset), parts.ts_us)
-
-    def end(self, o: int, event: SnapshotEnd) -> None:
-        """The end of a complete snapshot."""
-        end = self.states.end(o, event)
-        self.changes.ends.append((o, event.snapshot_id, End(end.ts_us, end.count)))
-        self.touch()
-        self.end_due(o, event.ts_us)
-
-    def end_due(self, o: int, ts_us: int) -> None:
-        """What a complete snapshot proves is concluded when all of it must have come."""
-        self._state_due(("snapshot", str(o)), ts_us)
-
-    def _state_due(self, subject: Subject, ts_us: int) -> None:
-        judged_us = self.judged_us.setdefault(subject, UNKNOWN_US)
-        if ts_us <= judged_us:
-            self.late.add(subject)
-            self.judge_again(subject)
-        self.push("states", ts_us + self.promises.wait_us, subject)
-        # What the other side reported near by is compared with it a little later.
-        self.push("states", ts_us + self.promises.within_us + self.promises.wait_us, subject)
-
-    # -- ledger -------------------------------------------------------------------------------------------------------
-
-    def entry(self, o: int, event: Ledger, offset: int | None, value: bytes) -> None:
-        """An entry of the ledger."""
-        told = Told(o, "balances", offset, value)
-        entry = Entry(
-            event.ts_us, self.next_seq(o), event.ledger_id, event.asset, event.delta, event.reason, event.ref_id, told
-        )
-        if self.put_entry(o, entry) and self.entries.nets(entry):
-            self._post(self.account, o, entry)
-        self.changes.entries.append((o, entry))
-        self.touch()
-
-    def put_entry(self, o: int, entry: Entry) -> bool:
-        """Keep an entry until it is due, and let it move its balance. False: it is a copy of one that is known."""
-        news = self.entries.add(o, entry)
-        subject = ("ledger",)
-        if entry.ts_us <= self.judged_us.get(subject, UNKNOWN_US):
-            self.late.add(subject)
-            self.judge_again(subject)
-        else:
-            self.push("ledger", entry.ts_us + self.promises.wait_us, subject)
-        if news:
-            self.states.entry(o, entry.seq, entry)
-        return news
-
-    # -- what is due --------------------------------------------------------------------------------------------------
-
-    def push(self, agenda: Agenda, due_us: int, subject: Subject) -> None:
-        """Put something on an agenda."""
-        heappush(self.agendas[agenda], (due_us, subject))
-        if due_us < self.waits.get(agenda, NEVER_US):
-            self.waits.pop(agenda, None)
-            self.unsettle()
-
-    def judge_again(self, subject: Subject) -> None:
-        """Let a subject be judged anew at once."""
-        self.again.add(subject)
-        self.unsettle()
-
-    def unsettle(self) -> None:
-        """Something is due, or waits for nothing yet."""
-        self.account.unsettled = True
-        self._unsettled[self.account] = None
-
-    def step_back(self) -> None:
-        """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
-        wait_us = self.promises.wait_us
-        until_us = {agenda: max(self.barrier(agenda) - wait_us, UNKNOWN_US) for agenda in AGENDAS}
-        for subject, judged_us in self.judged_us.items():
-            agenda = _agenda_of(subject)
-            if judged_us > until_us[agenda]:
-                self.judged_us[subject] = until_us[agenda]
-                if agenda == "orders":
-                    self._order_again(subject, until_us[agenda])
-        for side in self.entries.left:
-            for entry in side.values():
-                if entry.ts_us > until_us["ledger"]:
-                    self.push("ledger", entry.ts_us + wait_us, ("ledger",))
-        self.reached_us = min(self.reached_us, until_us["states"])
-        for subject, ts_us in self._told():
-            if ts_us > until_us["states"] - self.promises.within_us:
-                self._state_due(subject, ts_us)
-
-    def _order_again(self, subject: Subject, until_us: int) -> None:
-        key = (subject[1], subject[2])
-        known = self.orders.known.get(key)
-        if known is not None and key not in self.scheduled_orders and known.newest_us > until_us:
-            self.judged_us[subject] = UNKNOWN_US
-            self.scheduled_orders.add(key)
-            self.push("orders", known.newest_us + self.promises.wait_us, subject)
-
-    def _told(self) -> Iterator[tuple[Subject, int]]:
-        """All that is kept of states, and its times."""
-        for subject, state in self.states.keys.items():
-            yield from ((subject, snapshot.ts_us) for side in state.snapshots for snapshot in side)
-        for o in (0, 1):
-            yield from ((("snapshot", str(o)), end.ts_us) for end in self.states.ends[o].values() if end.count >= 0)
-        yield from ((("parts", str(parts.origin), parts.asset), parts.ts_us) for parts in self.parts.values())
-
-    # -- causes -------------------------------------------------------------------------------------------------------
-
-    def add_cause(self, name: str, ts_us: int, key: str, entries: EntriesOf = (None, None)) -> None:
-        """A discrepancy of a trade or a ledger entry stands that others may follow from."""
-        if self.causes.get(name) != (ts_us, key, entries) or key:
-            self.causes[name] = (ts_us, key, entries)
-            self._affected(name)
-
-    def drop_cause(self, name: str) -> None:
-        """It no longer stands."""
-        if name in self.causes:
-            self._affected(name)
-            del self.causes[name]
-
-    def cause(self, name: str) -> Cause:
-        """What stands, with what each side counts for it."""
-        ts_us, key, entries = self.causes[name]
-        return Cause(name, ts_us, self._fills_of(key) if key else (None, None), entries)
-
-    def causes_in(self, from_us: int, to_us: int) -> list[Cause]:
-        """Those that were in that time."""
-        return [self.cause(name) for name, (ts_us, _, _) in self.causes.items() if from_us <= ts_us <= to_us]
-
-    def _affected(self, name: str) -> None:
-        self._causes_changed(self.account)
-        if self.said:
-            for subject in subjects_of(self.cause(name), self.instrument_of):
-                if subject in self.said:
-                    self.judge_again(subject)
-
-
-def _order(move: Move) -> tuple[int, int]:
-    return move.ts_us, move.seq
 
 
 class Books:
@@ -609,7 +187,7 @@ class Books:
         book = account.book
         if book is None:
             return
-        kind = _CLASS_OF.get(type(event))
+        kind = CLASS_OF.get(type(event))
         if kind is not None and kind not in account.heard[o]:
             self.hear(account, o, kind)
         if isinstance(event, Order):
@@ -739,7 +317,7 @@ class Books:
 
     def _judge_again(self, account: Account, book: AccountBook, agenda: Agenda) -> None:
         """Judge anew what a late record, or a new cause, touched."""
-        found = [subject for subject in book.again if _agenda_of(subject) == agenda]
+        found = [subject for subject in book.again if agenda_of(subject) == agenda]
         for subject in sorted(found, key=lambda each: (each[0] != "snapshot", each)):  # it says what others are
             book.again.discard(subject)
             judged_us = book.judged_us.get(subject, UNKNOWN_US)
@@ -874,10 +452,6 @@ class Books:
                 book.orders.forget(key)
                 book.touched_orders[key] = None
                 book.judged_us.pop(("order", *key), None)
-
-
-def _agenda_of(subject: Subject) -> Agenda:
-    return "orders" if subject[0] == "order" else "ledger" if subject[0] == "ledger" else "states"
 
 
 def finding_id(account: str, finding: Finding) -> str:

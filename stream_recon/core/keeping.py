@@ -16,15 +16,15 @@ from stream_recon.core.ledger import Entry
 from stream_recon.core.movements import Move
 from stream_recon.core.orders import Known
 from stream_recon.core.sights import Axis, Mark, Run, Sight
-from stream_recon.core.states import End, KeyState, Snapshot, Sources, Track
+from stream_recon.core.tracks import End, KeyState, Snapshot, Sources, Track
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.amounts import EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from stream_recon.core.account_book import AccountBook
     from stream_recon.core.accounts import Account
-    from stream_recon.core.books import AccountBook
     from stream_recon.core.lane import Lane
 
 

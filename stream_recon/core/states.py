@@ -24,9 +24,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from msgspec import Struct
-
-from stream_recon.core.findings import Finding, Told, Unknown, Verdict
+from stream_recon.core.findings import Finding, Unknown, Verdict
 from stream_recon.core.movements import ZERO, Key, balance_deltas, position_delta, position_key, untold
 from stream_recon.core.sights import (
     END,
@@ -34,18 +32,18 @@ from stream_recon.core.sights import (
     Doubts,
     Gap,
     Mark,
-    Run,
     Sight,
     fold,
     rounding,
     step_between,
 )
+from stream_recon.core.tracks import End, Equal, KeyState, Moment, Snapshot, Sources, Track, is_copy, say_zero, time_of
 from stream_recon.domain.amounts import plain, to_decimal
 from stream_recon.domain.discrepancies import FieldDifference, Interval
-from stream_recon.domain.events import ORIGINS, Anchor, Balance, Position, SnapshotEnd
+from stream_recon.domain.events import ORIGINS, Anchor, SnapshotEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from decimal import Decimal
 
     from stream_recon.core.conditions import Doubted
@@ -69,39 +67,6 @@ SIGHTS_KEPT = 1_000
 """Snapshots of one key and comparison that can be judged anew; older ones are summed up."""
 
 
-class Snapshot(Struct, array_like=True, gc=False):
-    """A reported state as it came; without a value it is the zero that a complete snapshot says."""
-
-    ts_us: int
-    seq: int
-    value: str
-    anchor: Anchor | None = None
-    told: Told | None = None
-
-
-class End(Struct, array_like=True):
-    """The end of a snapshot that claims to be complete, and the keys that were named under its id."""
-
-    ts_us: int = 0
-    count: int = -1
-    """-1: the end has not come."""
-    named: list[tuple[str, ...]] = []
-    applied: bool = False
-    """What it proves is among the snapshots."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that it counts has come."""
-        return self.count == len(self.named)
-
-
-class Sources(NamedTuple):
-    """Whose fills and whose ledger a comparison rests on; None: it needs none, or nobody sends them."""
-
-    fills: int | None
-    ledger: int | None
-
-
 class Step(NamedTuple):
     """The residual changed from one snapshot to the next."""
 
@@ -122,96 +87,6 @@ class Doubt(NamedTuple):
     origin: int
     stream: Stream
     lies_in: Callable[[int, int], bool]
-
-
-Moment = tuple[int, int]
-"""(time in us, twice the place among the fills of that time, one more if after it): where a snapshot stands; one
-without an anchor after all of them."""
-
-
-class Track:
-    """One origin's snapshots of one key against one choice of movements."""
-
-    def __init__(self, kind: str, key: Key, origin: int, about: str, sources: Sources) -> None:
-        self.kind = kind
-        self.key = key
-        self.origin = origin
-        self.about = about
-        self.sources = sources
-        self.pending: list[Snapshot] = []
-        self.sights: list[Sight] = []
-        """Judged, in order."""
-        self.reached: Moment = (-1, -1)
-        """Of the last one judged."""
-        self.runs: list[Run] = []
-        self.run_of: dict[int, Run] = {}
-        """By the sight's id."""
-        self.base: Run | None = None
-        """What the sights that are no longer kept came to."""
-        self.unanchored: list[Snapshot] = []
-        """Whose fill has not come though it should have."""
-        self.too_old: Snapshot | None = None
-        """The newest that is of a time of which it is no longer known what moved."""
-        self.narrowed = 0
-        """How often the drifts of a run changed: what was concluded from them may too."""
-
-    @property
-    def compared(self) -> str:
-        """In the words of discrepancies."""
-        return f"{ORIGINS[self.origin]}:{self.about}"
-
-    def restart(self, snapshots: Iterable[Snapshot]) -> None:
-        """Forget what was judged, and begin again with all that is kept."""
-        self.pending = list(snapshots)
-        self.sights, self.runs, self.run_of, self.unanchored = [], [], {}, []
-        self.reached = (-1, -1)
-        self.narrowed += 1
-        if self.base is not None:
-            first = Run(self.base.first, self.base.drifts)
-            first.last = self.base.last
-            self.runs = [first]
-
-    def take(self, sight: Sight) -> None:
-        """One more, not before the last."""
-        if not self.runs and abs(sight.likely) <= sight.tolerance:
-            sight.drifts = {sight.likely}
-        if fold(self.runs, sight):
-            self.narrowed += 1
-        self.sights.append(sight)
-        self.run_of[id(sight)] = self.runs[-1]
-
-    def shift(self, delta: Decimal) -> None:
-        """A movement older than all that is kept turned out to be: no drift of what was summed up is what it was."""
-        if self.base is not None:
-            self.base.drifts = [(low - delta, high - delta) for low, high in self.base.drifts]
-            for sight in (self.base.first, self.base.last):
-                sight.drifts = {drift - delta for drift in sight.drifts}
-                sight.likely -= delta
-
-
-class Equal:
-    """The drifts of both origins' snapshots of one key, side by side."""
-
-    def __init__(self) -> None:
-        self.gaps: list[Gap] = []
-        self.runs: list[Run] = []
-        self.at = [0, 0]
-        """How many snapshots of each origin have been looked at."""
-        self.seen: tuple[int, ...] = ()
-        """How the tracks stood when this was made."""
-
-
-class KeyState:
-    """All that is known of the states of one key."""
-
-    def __init__(self) -> None:
-        self.snapshots: tuple[list[Snapshot], list[Snapshot]] = ([], [])
-        self.tracks: list[Track] = []
-        self.equal = Equal()
-        self.stale = True
-        """Something came late: all that is kept has to be judged anew."""
-        self.summed_up_us = -1
-        """What was concluded from what is older cannot be judged anew."""
 
 
 class Plan(NamedTuple):
@@ -379,8 +254,8 @@ class States:
         if snapshot.anchor is not None:
             self.expect_anchors()
         kept = state.snapshots[o]
-        at = bisect_right(kept, snapshot.ts_us, key=_time_of)
-        if not at or not _is_copy(kept[at - 1], snapshot):
+        at = bisect_right(kept, snapshot.ts_us, key=time_of)
+        if not at or not is_copy(kept[at - 1], snapshot):
             kept.insert(at, snapshot)
             for track in state.tracks:
                 if track.origin == o:
@@ -407,7 +282,7 @@ class States:
             for o in (0, 1):
                 for end in self.ends[o].values():
                     if end.applied and end.complete and (kind, *key) not in end.named:
-                        _say_zero(state.snapshots[o], end.ts_us)
+                        say_zero(state.snapshots[o], end.ts_us)
         return state
 
     # -- verdicts -----------------------------------------------------------------------------------------------------
@@ -450,7 +325,7 @@ class States:
                 before = len(kept)
                 kept[:] = [each for each in kept if each.told is not None or each.ts_us != end.ts_us]
                 removed = before - len(kept)
-                added = any(subject not in each.named for each in others) and _say_zero(kept, end.ts_us)
+                added = any(subject not in each.named for each in others) and say_zero(kept, end.ts_us)
                 if removed or added:
                     state.stale = True
                     touched.add(subject)
@@ -806,24 +681,6 @@ def _sight_time(sight: Sight) -> int:
     return sight.ts_us
 
 
-def _time_of(snapshot: Snapshot) -> int:
-    return snapshot.ts_us
-
-
-def _is_copy(one: Snapshot, two: Snapshot) -> bool:
-    same = one.ts_us == two.ts_us and one.anchor == two.anchor and one.value == two.value
-    return same and one.told is not None
-
-
-def _say_zero(kept: list[Snapshot], ts_us: int) -> bool:
-    """Add the zero of a complete snapshot, unless something was reported at that time."""
-    at = bisect_left(kept, ts_us, key=_time_of)
-    if any(each.ts_us == ts_us and each.anchor is None for each in kept[at:]):
-        return False
-    kept.insert(at, Snapshot(ts_us, -1, "0"))
-    return True
-
-
 def _ever(_: int, __: int) -> bool:
     return True
 
@@ -844,11 +701,3 @@ def _sentence(kind: str, what: str, compared: str, source: int | None, residual:
     whose = {0: "our", 1: "the exchange's own", None: "no"}[source]
     teller = "the exchange" if compared.startswith("exchange") else "our books"
     return f"the {kind} of {what} that {teller} reported moved by {residual} more than {whose} movements explain"
-
-
-def told_snapshot(event: Position | Balance, seq: int, told: Told) -> tuple[str, Key, Snapshot]:
-    """What a reported state is about, and the state."""
-    if isinstance(event, Position):
-        key = position_key(event.instrument, event.position_side)
-        return "position", key, Snapshot(event.ts_us, seq, event.qty, event.anchor, told)
-    return "balance", (event.asset,), Snapshot(event.ts_us, seq, event.total, event.anchor, told)
