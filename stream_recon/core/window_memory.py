@@ -133,6 +133,7 @@ def restore(windows: Windows, changes: WindowChanges) -> None:
         book.owed = {key_of(unit) for unit, held in book.halves.items() if held[0][1].ts_us <= book.settled_us}
         if book.due_us != NEVER_US:
             windows.wake(book)
+            windows.late.add(book.name)  # what came late may wait to be looked at
 
 
 def _begin_anew(windows: Windows, length_us: int) -> None:
