@@ -161,3 +161,25 @@ def test_what_cannot_be_known_of_accounts_is_one_condition_by_reason() -> None:
     assert {(alert.origin, alert.stream) for alert in said} == {("internal", "fills"), ("exchange", "fills")}
     assert next(alert.transition for alert in said if alert.origin == "internal") == "OPENED"
     assert not desk.newest(kind="position_mismatch")
+
+
+def test_states_of_both_that_agree_again_clear_what_differed() -> None:
+    desk = Desk()
+    desk.hear(*both(balance, 0, "1000"), balance("internal", 20, "1000"), balance("exchange", 20, "1500"))
+    desk.pass_by(50)
+    (differs,) = desk.newest(compared="internal:exchange", kind="balance_mismatch")
+    assert [(field.internal, field.exchange) for field in differs.fields] == [("1000", "1500")]  # as they were reported
+    assert {str(told.record["total"]) for told in differs.evidence} == {"1000", "1500"}
+    desk.hear(balance("internal", 60, "1000"), balance("exchange", 60, "1000"))
+    desk.pass_by(100)
+    (differs,) = desk.newest(compared="internal:exchange", kind="balance_mismatch")
+    assert (differs.status, differs.late) == ("CLEARED", False)
+
+
+def test_no_position_of_a_spot_instrument_is_owed() -> None:
+    desk = Desk()
+    desk.hear(*both(fill, "t1", 1, "2", instrument="BTC-USD"), *both(fill, "t2", 1, "2"))
+    desk.pass_by(1000)
+    said = [alert for alert in desk.published if isinstance(alert, FeedCondition) and alert.stream == "balances"]
+    assert {alert.reason for alert in said} == {"LOOKBACK_TRUNCATED"}
+    assert not any("BTC-USD net" in alert.cause for alert in said)

@@ -346,14 +346,12 @@ FAULTS: dict[str, tuple[Fault, list[Wrong]]] = {
         [
             *of_states("position", "own", NET, "0.01", "-0.01"),
             *of_states("position", "cross", NET, "0.01", "-0.01"),
-            *of_states("position", "equal", NET, "0.01"),
         ],
     ),
     "our balance": (
         pick("balance", 2, total="28"),
         [
             *of_states("balance", "own", USDT, "0.0047472", "-0.0047472"),
-            *of_states("balance", "equal", USDT, "-0.0047472"),
         ],
     ),
     "a position dropped": (pick("position", 1, "exchange"), []),

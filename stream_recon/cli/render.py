@@ -62,7 +62,11 @@ def show(out: Console, alert: Alert, time_us: int, *, indent: int = 0) -> None:
     """Print one transition so that it can be read without knowing the program: one line, or what a terminal needs."""
     head = Text(" " * indent).append(f"{clock(time_us)} ", "dim")
     head.append(f"{alert.transition:<8} ", TRANSITION_STYLE[alert.transition])
-    head.append(f"{alert.severity:<8} ", SEVERITY_STYLE[alert.severity])
+    if alert.notify:
+        head.append(f"{alert.severity:<8} ", SEVERITY_STYLE[alert.severity])
+    else:
+        head.append("no page  ", "dim")
+    head.append(f"{short_id(alert.alert_id)} ", "dim")
     hanging(out, head, _statement(alert))
 
 

@@ -411,7 +411,9 @@ class Books:
         change.subtract((each.reason, each.origin, each.stream) for each in before)
         for (reason, o, stream), count in change.items():
             if count:
-                self.conditions.cannot_know(account, o, stream, reason, count)
+                such = [each.key for each in unknown if (each.reason, each.origin, each.stream) == (reason, o, stream)]
+                example = " ".join((account.name, *such[0])) if such else account.name
+                self.conditions.cannot_know(account, o, stream, reason, count, example)
 
     def take_changes(self) -> list[BookState]:
         """What was put into books since this was last asked for."""

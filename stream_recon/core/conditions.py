@@ -157,6 +157,9 @@ class Unread(Struct, array_like=True):
     """An end of NEVER_US is not known yet."""
 
 
+_PROMISED = "are of what {source} promises to report, and never did"
+
+
 class Doubted(NamedTuple):
     """What is known to be lost of one account."""
 
@@ -204,9 +207,13 @@ class Conditions:
         """What is known to be lost of an account."""
         return Doubted(self, account)
 
-    def cannot_know(self, account: Account, o: int, stream: Stream, reason: Reason, change: int) -> None:
-        """So many more conclusions about an account cannot be drawn."""
-        said = _CANNOT_KNOW.get(reason)
+    def cannot_know(  # noqa: PLR0913, PLR0917 - what, whose, why, and how much of it
+        self, account: Account, o: int, stream: Stream, reason: Reason, change: int, example: str
+    ) -> None:
+        """So many more conclusions about an account cannot be drawn, that example among them."""
+        if reason == "NEVER_SENT":  # nobody sends the movements: by contract, not because a feed is silent
+            reason = "PARTIAL"
+        said = _PROMISED if (reason, stream) == ("LOOKBACK_TRUNCATED", "balances") else _CANNOT_KNOW.get(reason)
         if said is None:
             return
         named = Named(reason, ORIGINS[o], account.default_source[o], stream)
@@ -215,7 +222,10 @@ class Conditions:
             what = "1 comparison" if count == 1 else f"{count} comparisons"
             clock = self.directory.clock(stream, *_parts(account.name), account.contracts[o])
             self._say(
-                named, clock.watermark_us, count, f"{what} cannot be made: they {said.format(source=named.source)}"
+                named,
+                clock.watermark_us,
+                count,
+                f"{what} cannot be made ({example}): they {said.format(source=named.source)}",
             )
         else:
             del self.unknown[named]

@@ -252,3 +252,5 @@ class Gap(NamedTuple):
     to_us: int
     origin: int
     """Whose snapshot it is."""
+    other: Sight
+    """The snapshot of the other side that is nearest to it."""

@@ -76,8 +76,8 @@ class Step(NamedTuple):
     to_us: int
     """What the later one rests on lies between these times."""
     residual: Decimal
-    ours: bool = False
-    """The later snapshot is our own, held against the exchange's."""
+    gap: Gap | None = None
+    """Where the snapshots of both origins are held against each other: whose the later one is, and against which."""
 
 
 class Doubt(NamedTuple):
@@ -299,12 +299,20 @@ class States:
             self._say_own(track, verdict)
         self._say_equal(state, kind, key, until_us, verdict)
         for track in state.tracks:
-            if not state.snapshots[track.origin] and self.promises.of(track.origin, _class(kind)) == "complete":
+            promised = self.promises.of(track.origin, _class(kind)) == "complete" and not self._is_held_as_balances(
+                kind, key
+            )
+            if promised and not state.snapshots[track.origin]:
                 fills, ledger = track.sources
                 moved = fills is not None and key in self.axes[kind, fills]
                 if moved or (ledger is not None and key in self.axes["ledger", ledger]):
                     verdict.unknown.append(Unknown("LOOKBACK_TRUNCATED", track.origin, "balances", track.compared, key))
         return verdict
+
+    def _is_held_as_balances(self, kind: str, key: Key) -> bool:
+        """Whether venues report no position of it: what spot trades buy is in the balances."""
+        what = self.instrument_of(key[0]) if kind == "position" else None
+        return what is not None and what.kind == "spot"
 
     def judge_ends(self, o: int, until_us: int) -> tuple[list[Unknown], set[tuple[str, ...]]]:
         """The snapshots that are not complete though they said so, and what complete ones newly prove to be zero."""
@@ -495,8 +503,17 @@ class States:
         kind, key = track.kind, track.key
         snapshot = after.snapshot
         assert isinstance(snapshot, Snapshot)
+        told = [end.snapshot for end in (before, after)]
         value = to_decimal(snapshot.value)
-        explained, reported = (value, value + residual) if step.ours else (value - residual, value)
+        explained, reported = value - residual, value
+        from_us = step.from_us
+        if step.gap is not None:
+            other = step.gap.other.snapshot
+            assert isinstance(other, Snapshot)
+            ours, theirs = (snapshot, other) if step.gap.origin == 0 else (other, snapshot)
+            explained, reported = to_decimal(ours.value), to_decimal(theirs.value)
+            told = [ours, theirs]
+            from_us = before.ts_us or step.from_us
         names = {"instrument": key[0], "position_side": key[1]} if kind == "position" else {"asset": key[0]}
         source = track.sources.fills if track.sources.fills is not None else track.sources.ledger
         what = key[0] if kind == "balance" or key[1] == "net" else f"{key[0]} {key[1]}"
@@ -505,18 +522,19 @@ class States:
                 kind=MISMATCH[kind],
                 identity="position" if kind == "position" else "balance",
                 compared=compared,
-                key=(*key, after.label, *_moment(snapshot.anchor), *(("internal",) if step.ours else ())),
+                key=(
+                    *key,
+                    after.label,
+                    *_moment(snapshot.anchor),
+                    *(("internal",) if step.gap is not None and step.gap.origin == 0 else ()),
+                ),
                 names=names,
                 event_us=after.ts_us,
                 due_us=max(step.to_us, known_us) + self.promises.wait_us,
                 cause=_sentence(kind, what, compared, source, plain(residual)),
                 fields=[FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))],
-                evidence=[
-                    end.snapshot.told
-                    for end in (before, after)
-                    if isinstance(end.snapshot, Snapshot) and end.snapshot.told is not None
-                ],
-                interval=Interval(step.from_us, step.to_us, before.label, after.label),
+                evidence=[each.told for each in told if isinstance(each, Snapshot) and each.told is not None],
+                interval=Interval(from_us, step.to_us, before.label, after.label),
                 residual=residual,
                 tolerance=before.tolerance + after.tolerance,
                 span_us=(min(span_us[0], before.ts_us - self.promises.within_us), span_us[1]),
@@ -576,12 +594,11 @@ class States:
         # Both are held against movements that count for both.
         common = Track(kind, key, 0, "exchange", self._sources(kind, (0, 1)))
         spans = {id(gap.sight): gap for gap in equal.gaps}
-        for before, after in pairwise(equal.runs):
-            if not after.allows_none():
-                gap = spans[id(after.first)]
-                residual = step_between(before.shown(before.last), after.shown(after.first))
-                step = Step(before.last, after.first, gap.from_us, gap.to_us, residual, gap.origin == 0)
-                self._conclude(common, step, verdict)
+        agrees = max((n for n, run in enumerate(equal.runs) if run.allows_none()), default=0)
+        for before, after in pairwise(equal.runs[agrees:]):  # what differed before they agreed again is over
+            gap = spans[id(after.first)]
+            residual = step_between(before.shown(before.last), after.shown(after.first))
+            self._conclude(common, Step(before.last, after.first, gap.from_us, gap.to_us, residual, gap), verdict)
 
     def _fill_gaps(self, equal: Equal, ours: Track, theirs: Track, until_us: int) -> None:
         """Go on, in order, as far as is known what each snapshot lies between."""
@@ -625,7 +642,8 @@ class States:
         at_us = [sight.ts_us, *(side.ts_us for side in near)]
         possible = {sign * (one - two) for one in ours for two in theirs}
         gap = Sight(sight.label, sight.ts_us, possible, wide, min(shown, key=abs), sight.snapshot)
-        equal.gaps.append(Gap(gap, min(at_us), max(at_us), o))
+        nearest = min(near, key=lambda side: abs(side.ts_us - sight.ts_us))
+        equal.gaps.append(Gap(gap, min(at_us), max(at_us), o, nearest))
         fold(equal.runs, gap)
 
     def summed_up_us(self, subject: tuple[str, ...]) -> int:

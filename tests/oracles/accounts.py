@@ -9,7 +9,7 @@ What is settled here, beyond the design:
   against ours too (`cross`); a class that a contract calls absent, or that was never sent and never promised, is taken
   from the other origin, and listed as unverified; if that makes own and cross the same, it is one comparison, `cross`.
   `equal`: where snapshots of one origin lie between two of the other (or at the same time), the drifts of both against
-  the same movements must be the same; a difference is a break once, not at each snapshot, and none when it ends.
+  the same movements must be the same; a difference is a break once, not at each snapshot, until they agree again.
 - **Snapshots.** Of several unanchored ones of one time and key the last in the log is judged. A complete snapshot
   (`snapshot_end`, as many records as it counts) says zero of each key of which the account has told something, in the
   classes this feed sends. Anchored ones stand in the order of their fills. An anchor to a fill that is not there: not

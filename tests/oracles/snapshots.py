@@ -191,7 +191,9 @@ class Comparison:
         if self.book.promise(self.origin, self.kind) == "complete":
             told = {key_of(event) for event in self.book.of(self.origin, self.kind)}
             for key in sorted({*self.fills, *self.ledger} - {*snapshots} - told):
-                self.unknown("LOOKBACK_TRUNCATED", key, None)
+                is_spot = kind_of(key[0], self.book.instruments).get("kind") == "spot"
+                if self.kind == "balance" or not is_spot:  # what spot trades buy is in the balances
+                    self.unknown("LOOKBACK_TRUNCATED", key, None)
         return found
 
     def doubt_opening(self, key: Key, found: list[Run]) -> None:
@@ -278,9 +280,9 @@ class Comparison:
                 times = [sight.ts_us, *(side[0].ts_us for side in near)]
                 spans[id(gaps[-1])] = (min(times), max(times))
         found = runs(gaps)
-        for one, two in pairwise(found):
-            if not any(low <= 0 <= high for low, high in two.drifts):
-                self.conclude(key, one, two, spans[id(two.sights[0])])
+        agrees = [n for n, run in enumerate(found) if any(low <= 0 <= high for low, high in run.drifts)]
+        for one, two in pairwise(found[agrees[-1] :]):
+            self.conclude(key, one, two, spans[id(two.sights[0])])
         closed = [run for run in found if any(low <= 0 <= high for low, high in run.drifts)]
         self.book.found.matched[self.kind] += sum(len(run.sights) for run in closed) - 1
 
