@@ -207,6 +207,16 @@ class Heard:
         )
         self.patience_us = max(self.patience_us, *(each.stale_after_us for each in contracts.values()))
 
+    def unused(self) -> list[str]:
+        """The contracts that hold for nothing of what was heard."""
+        accounts = {(venue, account_id) for _, venue, account_id, _, _ in self._spoken}
+        used = {id(self._contracts.of(origin, *account)) for account in accounts for origin in ORIGINS}
+        return [
+            f"{number}. {each.origin} {each.venue}|{each.account}"
+            for number, each in enumerate(self._contracts.contracts, start=1)
+            if id(each) not in used
+        ]
+
     @property
     def through_us(self) -> int:
         """Up to when the files are complete, so that everything in them falls due."""
@@ -253,6 +263,8 @@ class Outcome(NamedTuple):
     rejected: list[BadLine]
     lines: int
     counts: dict[str, int]
+    unused: list[str]
+    """Contracts that no record was under, as they are told apart."""
 
 
 def reconcile(
@@ -291,7 +303,7 @@ def reconcile(
         lane.step(_beat(stream, beat, names))
     lane.tick(ended)
     _take(lane, newest)
-    return Outcome(list(newest.values()), rejected, sum(r.lines for r in readers), dict(lane.counts))
+    return Outcome(list(newest.values()), rejected, sum(r.lines for r in readers), dict(lane.counts), heard.unused())
 
 
 def _beat(stream: Stream, beat: Heartbeat, names: dict[Origin, str]) -> Batch:

@@ -130,6 +130,13 @@ def _answer(
     if output is not TableFormat.json:
         for bad in outcome.rejected:
             say(f"{bad.file}, line {bad.line}: {bad.reason}: {bad.detail}", quiet=False)
+        if outcome.unused and outcome.lines:
+            say(
+                f"No record is under these contracts: {', '.join(outcome.unused)}. Are venue and account right?",
+                quiet=quiet,
+            )
+        if outcome.rejected and all(bad.reason == "wrong_origin" for bad in outcome.rejected):
+            say("Are --internal and --exchange swapped?", quiet=False)
         say(_sentence(summary), quiet=quiet and outcome.lines > 0)
     if breaks or conditions or outcome.rejected or not outcome.lines:
         raise typer.Exit(1)

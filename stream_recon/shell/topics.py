@@ -70,7 +70,8 @@ async def create(servers: str, plan: TopicPlan) -> list[str]:
                     for t in wanted
                 ]
             )
-            _raise_refusals("create", answer.topic_errors, TopicAlreadyExistsError)
+            known = _raise_refusals("create", answer.topic_errors, TopicAlreadyExistsError)
+            wanted = [topic for topic in wanted if topic.name not in known]  # somebody else was faster
         names = [topic.name for topic in plan.topics()]
         await _until(
             admin, lambda found: all(_led(found.get(name)) for name in names), "each partition to have a leader"
@@ -179,14 +180,18 @@ def _led(partitions: Partitions | None) -> bool:
     return bool(partitions) and all(partition["leader"] >= 0 for partition in partitions or [])
 
 
-def _raise_refusals(what: str, errors: Iterable[tuple[Any, ...]], forgiven: type[Exception]) -> None:
-    refused = []
+def _raise_refusals(what: str, errors: Iterable[tuple[Any, ...]], forgiven: type[Exception]) -> set[str]:
+    """Say what the broker refused; gives the names of what was forgiven."""
+    refused, passed = [], set()
     for name, code, *message in errors:
         kind = for_code(code)
-        if kind is not NoError and kind is not forgiven:
+        if kind is forgiven:
+            passed.add(name)
+        elif kind is not NoError:
             refused.append(f"{name}: {message[0] if message and message[0] else kind.__name__}")
     if refused:
         raise TopicsError(f"the broker refuses to {what} {'; '.join(refused)}")
+    return passed
 
 
 @asynccontextmanager
