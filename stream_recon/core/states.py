@@ -37,7 +37,19 @@ from stream_recon.core.sights import (
     rounding,
     step_between,
 )
-from stream_recon.core.tracks import End, Equal, KeyState, Moment, Snapshot, Sources, Track, is_copy, say_zero, time_of
+from stream_recon.core.tracks import (
+    End,
+    Equal,
+    KeyState,
+    Moment,
+    Snapshot,
+    Sources,
+    Track,
+    is_copy,
+    is_same_record,
+    say_zero,
+    time_of,
+)
 from stream_recon.domain.amounts import plain, to_decimal
 from stream_recon.domain.discrepancies import FieldDifference, Interval
 from stream_recon.domain.events import ORIGINS, Anchor, SnapshotEnd
@@ -255,7 +267,10 @@ class States:
             self.expect_anchors()
         kept = state.snapshots[o]
         at = bisect_right(kept, snapshot.ts_us, key=time_of)
-        if not at or not is_copy(kept[at - 1], snapshot):
+        same_time = kept[bisect_left(kept, snapshot.ts_us, hi=at, key=time_of) : at]
+        if not any(is_same_record(each, snapshot) for each in same_time) and not (
+            same_time and is_copy(same_time[-1], snapshot)
+        ):
             kept.insert(at, snapshot)
             for track in state.tracks:
                 if track.origin == o:

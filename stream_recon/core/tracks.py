@@ -156,6 +156,11 @@ def is_copy(one: Snapshot, two: Snapshot) -> bool:
     return same and one.told is not None
 
 
+def is_same_record(one: Snapshot, two: Snapshot) -> bool:
+    """Whether one was sent again, whatever came between."""
+    return one.told is not None and two.told is not None and one.told.value == two.told.value
+
+
 def say_zero(kept: list[Snapshot], ts_us: int) -> bool:
     """Add the zero of a complete snapshot, unless something was reported at that time."""
     at = bisect_left(kept, ts_us, key=time_of)

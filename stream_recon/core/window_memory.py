@@ -31,6 +31,8 @@ class BookState(Struct, array_like=True):
     settled_us: int
     due_us: int
     ends: list[int]
+    late: bool
+    """Something came late, and has not been looked at."""
 
 
 class TrackState(Struct, array_like=True):
@@ -73,7 +75,7 @@ def take(windows: Windows) -> WindowChanges:
                 changes.tracks.append(TrackState(name, subject, base, sorted(track.said)))
                 track.moved = False
         if book.changed:
-            changes.books.append(_state_of(book))
+            changes.books.append(_state_of(windows, book))
             book.changed = False
         _tidy(windows, book)
     windows.busy = {}
@@ -93,7 +95,7 @@ def snapshot(windows: Windows, limit: int) -> Iterator[WindowChanges]:
     books = windows.books
     tracks = [(name, i, track) for name, book in books.items() for i, track in book.tracks.items()]
     parts: dict[str, Iterator[object]] = {
-        "books": map(_state_of, books.values()),
+        "books": (_state_of(windows, book) for book in books.values()),
         "tracks": (TrackState(name, i, track.base, sorted(track.said)) for name, i, track in tracks),
         "windows": ((name, i, number, w) for name, i, track in tracks for number, w in track.windows.items()),
         "halves": ((name, unit, w) for name, book in books.items() for unit, w in book.halves.items()),
@@ -133,7 +135,7 @@ def restore(windows: Windows, changes: WindowChanges) -> None:
         book.owed = {key_of(unit) for unit, held in book.halves.items() if held[0][1].ts_us <= book.settled_us}
         if book.due_us != NEVER_US:
             windows.wake(book)
-            windows.late.add(book.name)  # what came late may wait to be looked at
+        (windows.late.add if state.late else windows.late.discard)(book.name)
 
 
 def _begin_anew(windows: Windows, length_us: int) -> None:
@@ -169,5 +171,5 @@ def _restore_halves(windows: Windows, changes: WindowChanges) -> None:
                 windows.expire(book, move.ts_us // windows.length_us)
 
 
-def _state_of(book: Book) -> BookState:
-    return BookState(book.name, book.settled_us, book.due_us, sorted(book.ends))
+def _state_of(windows: Windows, book: Book) -> BookState:
+    return BookState(book.name, book.settled_us, book.due_us, sorted(book.ends), book.name in windows.late)

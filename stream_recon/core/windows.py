@@ -138,7 +138,7 @@ class Windows:
         if number not in book.ends:
             self.expire(book, number)
         if key and (ts_us <= book.settled_us or key in book.owed):
-            self.late.add(book.name)
+            self._look_soon(book)
             self._look_at(book, 0)
         if ts_us > book.settled_us:
             book.from_us = max(number * self.length_us, book.settled_us + 1)
@@ -148,6 +148,12 @@ class Windows:
             book.ends.add(number)
             book.changed = True
             self._look_at(book, self._due_us(book, number))
+
+    def _look_soon(self, book: Book) -> None:
+        """Something came late."""
+        self.late.add(book.name)
+        self.busy[book.name] = book
+        book.changed = True
 
     def _due_us(self, book: Book, number: int) -> int:
         """What both feeds must pass for a window to close."""
@@ -295,7 +301,7 @@ class Windows:
         for matter in MATTERS:
             book = self.books.get(book_name(account.name, matter))
             if book is not None:
-                self.late.add(book.name)
+                self._look_soon(book)
                 self._look_at(book, 0)
 
     def causes_changed(self, account: Account) -> None:
@@ -303,7 +309,7 @@ class Windows:
         for matter in MATTERS:
             book = self.books.get(book_name(account.name, matter))
             if book is not None and any(track.said for track in book.tracks.values()):
-                self.late.add(book.name)
+                self._look_soon(book)
                 self._look_at(book, 0)
 
     def settle(self) -> None:

@@ -223,7 +223,8 @@ class Comparison:
     def snapshots(self) -> dict[Key, list[Snapshot]]:
         """All that can be judged, by key; what was never reported but must be zero included."""
         seen: dict[Key, dict[tuple[int, int | None], Snapshot]] = defaultdict(dict)
-        for event in self.book.of(self.origin, self.kind):
+        events = self.book.of(self.origin, self.kind)
+        for event in [each for n, each in enumerate(events) if each not in events[:n]]:  # what is sent again is no news
             key, value = key_of(event), Decimal(event[AMOUNT[self.kind]])
             ts_us, place, label = event["ts_us"], None, str(event["ts_us"])
             anchor = event.get("anchor")
