@@ -131,8 +131,20 @@ def test_a_cause_that_goes_updates_what_it_explained() -> None:
     (equal,) = desk.newest(kind="position_mismatch", compared="internal:exchange")
     assert (missing.status, missing.late) == ("CLEARED", True)
     assert (cross.status, cross.late) == ("CLEARED", True)  # our fills explain it now
-    # Our own snapshot still lacks what our fills say: the two states go on to differ, and nothing explains it any more.
-    assert (equal.status, equal.transition, equal.explained_by, equal.notify) == ("OPEN", "UPDATED", [], True)
+    # Our own snapshot still lacks what our fills say: from that it follows now that the two states differ.
+    (own,) = desk.newest(kind="position_mismatch", compared="internal:own")
+    assert (own.status, own.explained_by, own.notify) == ("OPEN", [], True)
+    assert (equal.status, equal.transition, equal.explained_by) == ("OPEN", "UPDATED", [own.alert_id])
+
+
+def test_one_difference_seen_by_several_comparisons_is_paged_once() -> None:
+    desk = Desk()
+    desk.hear(*both(position, 0, "0"), position("internal", 20, "0"), position("exchange", 20, "5"))
+    desk.pass_by(100)
+    alerts = desk.newest(kind="position_mismatch", status="OPEN")
+    assert len(alerts) > 1
+    (root,) = [alert for alert in alerts if alert.notify]
+    assert all(alert.explained_by == [root.alert_id] for alert in alerts if alert is not root)
 
 
 def test_an_unseen_deposit_explains_the_balances_that_lack_it() -> None:

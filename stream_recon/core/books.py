@@ -29,7 +29,7 @@ from stream_recon.core.account_book import (
     Said,
     agenda_of,
 )
-from stream_recon.core.causes import MovesByKey, residual_in, split
+from stream_recon.core.causes import MovesByKey, residual_in, roots_first, same_difference, split
 from stream_recon.core.describe import published_form
 from stream_recon.core.findings import Finding, Verdict
 from stream_recon.core.keeping import BookState, PartsState, take
@@ -40,7 +40,7 @@ from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
 from stream_recon.core.window_books import entry_key
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
-from stream_recon.domain.discrepancies import FieldDifference, alert_id
+from stream_recon.domain.discrepancies import FieldDifference, SplitPart, alert_id
 from stream_recon.domain.events import ORIGINS, STREAMS, Ledger, Order, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from stream_recon.core.tell_drift import Span
     from stream_recon.core.trades import Rules, TradeBook
     from stream_recon.core.watermarks import Clock
-    from stream_recon.domain.discrepancies import Discrepancy, SplitPart
+    from stream_recon.domain.discrepancies import Discrepancy
 
 
 class Books:
@@ -362,9 +362,15 @@ class Books:
         late = subject in book.late
         book.late.discard(subject)
         now: dict[str, Said] = {}
-        for finding in verdict.breaks:
+        done: list[tuple[str, Finding]] = []
+        for finding in roots_first(verdict.breaks):
             name = finding_id(account.name, finding)
             parts, explained_by = split(finding, book.causes_in(*_causes_span(finding)), book.instrument_of)
+            if finding.residual is not None and any(part.name == "unexplained" for part in parts):
+                root = same_difference(finding, done)
+                if root is not None:
+                    parts, explained_by = [SplitPart("known_causes", plain(finding.residual), [root])], [root]
+            done.append((name, finding))
             records = [(told.origin, told.stream, told.offset) for told in finding.evidence]
             content = hash(
                 (finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by)

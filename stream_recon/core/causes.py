@@ -8,7 +8,7 @@ one waterfall: known causes, fees (where both count the fill but not the same fe
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.movements import ZERO, Key, Move, balance_deltas, position_delta, position_key
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 MovesByKey = tuple[dict[str, list[Move]], dict[str, list[Move]]]
 """Of internal and exchange, by what twins share."""
+
+
+TRIED = 8
+"""So many causes are tried in every combination."""
 
 
 class Cause(NamedTuple):
@@ -92,43 +96,82 @@ def _position(finding: Finding) -> Key:
     return finding.names["instrument"], finding.names["position_side"]
 
 
+_ROOTS = ("internal:own", "internal:fills", "exchange:own", "exchange:fills", "exchange:cross", "internal:exchange")
+"""Comparisons of one subject, what others follow from first."""
+
+
+def roots_first(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings of one subject, what others follow from first."""
+    return sorted(findings, key=lambda each: _ROOTS.index(each.compared) if each.compared in _ROOTS else -1)
+
+
+def same_difference(finding: Finding, others: Iterable[tuple[str, Finding]]) -> str | None:
+    """The id of another finding of the same subject that is the same difference, seen by another comparison."""
+    for name, other in others:
+        if finding.residual is None or other.residual is None or other.compared == finding.compared:
+            continue
+        turned = finding.compared == "internal:exchange" and other.compared.startswith("internal:")
+        overlap = other.span_us[0] <= finding.span_us[1] and finding.span_us[0] <= other.span_us[1]
+        if overlap and other.residual == (-finding.residual if turned else finding.residual):
+            return name
+    return None
+
+
+class Share(NamedTuple):
+    """What one cause would account for."""
+
+    ts_us: int
+    alert_id: str
+    moved: Decimal
+    fee: Decimal
+
+
 def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf) -> tuple[list[SplitPart], list[str]]:
     """The parts of a finding's residual, none of them zero, and the ids of all that it follows from.
 
-    What lies in the finding's span counts. Where that does not account for all, and single snapshots may have seen
-    several states, the newest of the earlier causes that accounts for exactly the rest counts too.
+    Not every cause in the finding's span shows in it: of a fill that our books lack the exchange's own fills and state
+    know alike. So those count that account for the residual together, the fewest that do; where single snapshots may
+    have seen several states, earlier ones too. Where none do, all in the span count, and the rest is unexplained.
     """
     if finding.residual is None:
         return [], []
-    first_us, last_us = finding.span_us
-    known, fees, ids, fee_ids = ZERO, ZERO, [], []
-    earlier: list[tuple[int, str, Decimal, Decimal]] = []
-    for cause in causes:
-        if cause.ts_us > last_us:
-            continue
-        ours, theirs = (_effect(cause, o, finding, instrument_of) for o in (0, 1))
-        moved = finding.signs[0] * ours[0] + finding.signs[1] * theirs[0]
-        fee = finding.signs[0] * ours[1] + finding.signs[1] * theirs[1]
-        if cause.ts_us < first_us:
-            earlier.append((cause.ts_us, cause.alert_id, moved, fee))
-            continue
-        known, fees = known + moved, fees + fee
-        ids += [cause.alert_id] if moved else []
-        fee_ids += [cause.alert_id] if fee else []
+    shares = [share for share in (_share(cause, finding, instrument_of) for cause in causes) if share is not None]
+    near = [share for share in shares if share.ts_us >= finding.span_us[0]]
+    chosen = _accounting(near, finding) or _accounting(shares, finding) or near
+    known = sum((share.moved for share in chosen), start=ZERO)
+    fees = sum((share.fee for share in chosen), start=ZERO)
     rest = finding.residual - known - fees
-    for _, alert_id, moved, fee in sorted(earlier, reverse=True):
-        if rest and moved + fee == rest:
-            known, fees, rest = known + moved, fees + fee, ZERO
-            ids += [alert_id] if moved else []
-            fee_ids += [alert_id] if fee else []
     small = abs(rest) <= finding.tolerance
     parts = [
-        SplitPart("known_causes", plain(known), sorted(ids)),
-        SplitPart("fees", plain(fees), sorted(fee_ids)),
+        SplitPart("known_causes", plain(known), sorted(share.alert_id for share in chosen if share.moved)),
+        SplitPart("fees", plain(fees), sorted(share.alert_id for share in chosen if share.fee)),
         SplitPart("rounding", plain(rest if small else ZERO)),
         SplitPart("unexplained", plain(ZERO if small else rest)),
     ]
-    return [part for part in parts if part.amount != "0"], sorted({*ids, *fee_ids})
+    return [part for part in parts if part.amount != "0"], sorted(share.alert_id for share in chosen)
+
+
+def _share(cause: Cause, finding: Finding, instrument_of: InstrumentOf) -> Share | None:
+    """What a cause would account for; None: nothing, or it came after."""
+    if cause.ts_us > finding.span_us[1]:
+        return None
+    ours, theirs = (_effect(cause, o, finding, instrument_of) for o in (0, 1))
+    moved = finding.signs[0] * ours[0] + finding.signs[1] * theirs[0]
+    fee = finding.signs[0] * ours[1] + finding.signs[1] * theirs[1]
+    return Share(cause.ts_us, cause.alert_id, moved, fee) if moved or fee else None
+
+
+def _accounting(shares: list[Share], finding: Finding) -> list[Share]:
+    """Those that account for the residual together: all, or the fewest and newest of the last few; or none."""
+    assert finding.residual is not None
+    if shares and abs(finding.residual - sum((s.moved + s.fee for s in shares), start=ZERO)) <= finding.tolerance:
+        return shares
+    newest = sorted(shares, key=lambda share: (-share.ts_us, share.alert_id))[:TRIED]
+    for size in range(1, len(newest)):
+        for some in combinations(newest, size):
+            if abs(finding.residual - sum((s.moved + s.fee for s in some), start=ZERO)) <= finding.tolerance:
+                return list(some)
+    return []
 
 
 # -- net changes ------------------------------------------------------------------------------------------------------
