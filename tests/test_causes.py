@@ -164,6 +164,14 @@ def test_what_cannot_be_known_of_accounts_is_one_condition_by_reason() -> None:
     assert not desk.newest(kind="position_mismatch")
 
 
+def test_a_copy_of_a_snapshot_says_nothing_new() -> None:
+    desk = a_day_with_a_missing_fill()
+    desk.published.clear()
+    desk.hear(position("exchange", 20, "4"), balance("exchange", 20, "102"))
+    desk.pass_by(200)
+    assert desk.published == []
+
+
 def a_residual_that_outlives_the_horizon() -> Desk:
     """The exchange's position is one more than all fills explain, from 300 s on and for long."""
     desk = Desk(horizon_us=60 * SECOND)
@@ -172,7 +180,8 @@ def a_residual_that_outlives_the_horizon() -> Desk:
         desk.hear(
             *both(fill, f"t{n}", at_s + 3, "1", realized_pnl="2"), *both(ledger, f"d{n}", at_s + 3, "5"),
             position("internal", at_s + 6, f"{n + 1}"), position("exchange", at_s + 6, f"{n + 1 + extra}"),
-            *both(balance, at_s + 6, f"{7 * n + 7}"),
+            ledger("internal", f"a{n}", at_s + 4, "1"), ledger("exchange", f"b{n}", at_s + 4, "1", ref_id=f"a{n}"),
+            *both(balance, at_s + 6, f"{8 * n + 8}"),
         )  # fmt: skip
         desk.pass_by(at_s + 9)
     return desk
@@ -185,7 +194,8 @@ def test_what_is_summed_up_beyond_the_horizon_still_counts() -> None:
     axes = [axis for of_kind in account.book.states.axes.values() for axis in of_kind.values()]
     assert len(axes) == 6
     assert all(len(axis.marks) < 20 for axis in axes)
-    assert len(account.book.entries.paired) < 20
+    entries = account.book.entries
+    assert all(len(kept) < 20 for kept in (entries.paired, *entries.left))
     told = [(a.identity, a.compared, a.residual, a.version) for a in desk.newest() if a.compared.startswith("exchange")]
     assert sorted(told) == [("position", "exchange:cross", "1", 1), ("position", "exchange:own", "1", 1)]
     assert desk.newest(identity="balance") == []
@@ -195,3 +205,13 @@ def test_what_is_summed_up_beyond_the_horizon_still_counts() -> None:
 def test_a_difference_of_both_sides_that_stays_is_told_once_however_long() -> None:
     desk = a_residual_that_outlives_the_horizon()
     assert len(desk.newest(compared="internal:exchange")) == 1
+
+
+def test_a_snapshot_of_what_is_summed_up_is_not_judged_and_said_to_be_too_old() -> None:
+    desk = a_residual_that_outlives_the_horizon()
+    own = {alert.alert_id for alert in desk.newest(compared="internal:own")}
+    desk.hear(position("internal", 30, "9"))
+    desk.pass_by(700)
+    said = {(a.reason, a.origin, a.stream) for a in desk.published if isinstance(a, FeedCondition)}
+    assert ("LATE_BEYOND_HORIZON", "internal", "balances") in said
+    assert {alert.alert_id for alert in desk.newest(compared="internal:own")} == own
