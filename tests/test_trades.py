@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from stream_recon.domain.contracts import FeedContract
 from tests.lanes import NOW, SECOND, Book, fill, heartbeat
+
+if TYPE_CHECKING:
+    from stream_recon.domain.events import Origin
 
 
 def test_fills_that_agree_are_matched_whatever_their_digits() -> None:
@@ -200,6 +203,16 @@ def test_an_amendment_of_what_is_not_known_is_no_verdict_but_is_said(what: str) 
     book.hear(fill("exchange", "0"), fill("internal", "0"), fill("internal", "c", exec=what, ref_trade_id="old"))
     book.hear(heartbeat("internal", 60), heartbeat("exchange", 60))
     assert book.said == [("OPENED", "LATE_BEYOND_HORIZON", "internal|venue")]
+
+
+@pytest.mark.parametrize(("one", "other"), [("internal", "exchange"), ("exchange", "internal")])
+def test_a_bust_of_what_is_not_known_is_said_once_the_other_feed_has_passed_it(one: Origin, other: Origin) -> None:
+    book = Book()
+    book.hear(fill("exchange", "0"), fill("internal", "0"), fill(one, "b", exec="bust", ref_trade_id="old"))
+    book.hear(heartbeat(one, 60), heartbeat(other, 4.9))
+    assert book.said == []
+    book.hear(heartbeat(other, 5))
+    assert book.said == [("OPENED", "LATE_BEYOND_HORIZON", f"{one}|venue")]
 
 
 def test_an_open_discrepancy_outlives_the_horizon_and_clears() -> None:
