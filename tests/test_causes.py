@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pytest
 
 from stream_recon.core.lane import Batch, Lane
 from stream_recon.core.trades import Rules
@@ -235,10 +234,19 @@ def test_what_is_summed_up_beyond_the_horizon_still_counts() -> None:
     assert desk.newest(identity="balance") == []
 
 
-@pytest.mark.xfail(reason="how both sides differed is forgotten beyond the horizon, and told again")
 def test_a_difference_of_both_sides_that_stays_is_told_once_however_long() -> None:
     desk = a_residual_that_outlives_the_horizon()
     assert len(desk.newest(compared="internal:exchange")) == 1
+
+
+def test_a_difference_of_both_sides_beyond_the_horizon_clears_when_they_agree_again() -> None:
+    desk = a_residual_that_outlives_the_horizon()
+    for n in range(60, 64):
+        at_s = 10 * n
+        desk.hear(position("internal", at_s + 6, "60"), position("exchange", at_s + 6, "60"))
+        desk.pass_by(at_s + 9)
+    (differed,) = desk.newest(compared="internal:exchange")
+    assert differed.status == "CLEARED"
 
 
 def test_a_snapshot_of_what_is_summed_up_is_not_judged_and_said_to_be_too_old() -> None:

@@ -66,6 +66,8 @@ class Said(NamedTuple):
     known_us: int
     """Up to which time all has to be known to say so."""
     content: int
+    of_both: bool
+    """Whether it is how the snapshots of both differ."""
 
 
 class AccountBook:

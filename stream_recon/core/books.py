@@ -31,7 +31,7 @@ from stream_recon.core.account_book import (
 )
 from stream_recon.core.causes import MovesByKey, residual_in, roots_first, same_difference, split
 from stream_recon.core.describe import published_form
-from stream_recon.core.findings import Finding, Verdict
+from stream_recon.core.findings import OF_BOTH, Finding, Verdict
 from stream_recon.core.keeping import BookState, PartsState, take
 from stream_recon.core.movements import posting_of
 from stream_recon.core.newest import Packed
@@ -219,7 +219,7 @@ class Books:
             book = account.book
             if book is not None and alert.identity in {"order", "position", "balance"}:
                 book.said.setdefault(subject_of(alert), {})[alert.alert_id] = Said(
-                    alert.event_us, alert.due_us - book.promises.wait_us, 0
+                    alert.event_us, alert.due_us - book.promises.wait_us, 0, alert.compared == OF_BOTH
                 )
         for account in self.directory.accounts.values():
             book = account.book
@@ -375,16 +375,19 @@ class Books:
             content = hash(
                 (finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by)
             )
-            now[name] = Said(finding.event_us, finding.due_us - book.promises.wait_us, content)
+            now[name] = Said(
+                finding.event_us, finding.due_us - book.promises.wait_us, content, finding.compared == OF_BOTH
+            )
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
                 book.add_cause(name, finding.event_us, "", finding.entries)
-        summed_up_us = book.states.summed_up_us(subject)
         for name, said in before.items():
             if name in now:
                 continue
-            if said.event_us < summed_up_us or said.known_us > until_us:
+            is_over = said.of_both and said.event_us < verdict.agreed_us
+            is_kept = said.event_us < book.states.summed_up_us(subject, of_both=said.of_both)
+            if (is_kept and not is_over) or said.known_us > until_us:
                 now[name] = said  # what it was concluded from is no longer kept, or not known yet: it stands
                 continue
             self.register.clear(name, late=late)

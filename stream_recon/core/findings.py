@@ -17,6 +17,9 @@ Subject = tuple[str, ...]
 """("position", instrument, position side), ("balance", asset), ("order", instrument, order), ("ledger",),
 ("parts", asset)."""
 
+OF_BOTH = "internal:exchange"
+"""The comparison of what both say."""
+
 
 class Told(Struct, array_like=True, gc=False):
     """A record as evidence: who sent it, on which topic, and where it lies there."""
@@ -70,3 +73,5 @@ class Verdict(NamedTuple):
 
     breaks: list[Finding]
     unknown: list[Unknown]
+    agreed_us: int = -1
+    """Since when the snapshots of both agree: how they differed before is over."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from stream_recon.core.findings import Told
+from stream_recon.core.findings import OF_BOTH, Told
 from stream_recon.core.ledger import Entry
 from stream_recon.core.movements import Move
 from stream_recon.core.orders import Known
@@ -164,6 +164,11 @@ def whole(account: Account) -> BookState:
             for state in states.keys.values()
             for track in state.tracks
             if track.base is not None
+        ]
+        + [
+            _base_of_both(kind, key, state.equal_base, state.equal_base_us)
+            for (kind, *key), state in states.keys.items()
+            if state.equal_base is not None
         ],
         snapshots=[
             (o, kind, list(key), snapshot, None)
@@ -294,6 +299,10 @@ def _base(track: Track, summed_up_us: int) -> BaseState:
     )  # fmt: skip
 
 
+def _base_of_both(kind: str, key: list[str], base: Run, until_us: int) -> BaseState:
+    return BaseState(kind, key, 0, OF_BOTH, None, None, _sight(base.first), _sight(base.last), base.drifts, until_us)
+
+
 def _sight(sight: Sight) -> SightState:
     one = sight.snapshot
     return SightState(
@@ -305,12 +314,16 @@ def _sight(sight: Sight) -> SightState:
 def _restore_base(book: AccountBook, base: BaseState) -> None:
     key = tuple(base.key)
     state = book.states.keys.setdefault((base.kind, *key), KeyState())
-    track = Track(base.kind, key, base.origin, base.about, Sources(base.fills, base.ledger))
     first, last = (
         Sight(s.label, s.ts_us, set(s.drifts), s.tolerance, s.likely, s.snapshot) for s in (base.first, base.last)
     )
-    track.base = Run(first, base.drifts)
-    track.base.last = last
+    run = Run(first, base.drifts)
+    run.last = last
+    state.stale = True
+    if base.about == OF_BOTH:
+        state.equal_base, state.equal_base_us = run, base.summed_up_us
+        return
+    track = Track(base.kind, key, base.origin, base.about, Sources(base.fills, base.ledger))
+    track.base = run
     state.tracks.append(track)
     state.summed_up_us = max(state.summed_up_us, base.summed_up_us)
-    state.stale = True

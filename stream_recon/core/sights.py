@@ -175,6 +175,12 @@ class Run:
             self.drifts = both
         return True
 
+    def copy(self) -> Run:
+        """One that may take more without this one knowing."""
+        run = Run(self.first, self.drifts)
+        run.last = self.last
+        return run
+
     def of(self, sight: Sight) -> set[Decimal]:
         """The drifts of one of its sights that all the others bear out."""
         wide = sight.tolerance

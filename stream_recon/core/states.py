@@ -24,7 +24,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from stream_recon.core.findings import Finding, Unknown, Verdict
+from stream_recon.core.findings import OF_BOTH, Finding, Unknown, Verdict
 from stream_recon.core.movements import ZERO, Key, balance_deltas, position_delta, position_key, untold
 from stream_recon.core.sights import (
     END,
@@ -312,7 +312,7 @@ class States:
         for track in state.tracks:
             self._read(track, state, until_us)
             self._say_own(track, verdict)
-        self._say_equal(state, kind, key, until_us, verdict)
+        agreed_us = self._say_equal(state, kind, key, until_us, verdict)
         for track in state.tracks:
             promised = self.promises.of(track.origin, _class(kind)) == "complete" and not self._is_held_as_balances(
                 kind, key
@@ -322,7 +322,7 @@ class States:
                 moved = fills is not None and key in self.axes[kind, fills]
                 if moved or (ledger is not None and key in self.axes["ledger", ledger]):
                     verdict.unknown.append(Unknown("LOOKBACK_TRUNCATED", track.origin, "balances", track.compared, key))
-        return verdict
+        return verdict._replace(agreed_us=agreed_us)
 
     def _is_held_as_balances(self, kind: str, key: Key) -> bool:
         """Whether venues report no position of it: what spot trades buy is in the balances."""
@@ -508,7 +508,7 @@ class States:
     def _conclude(self, track: Track, step: Step, verdict: Verdict) -> None:
         """The residual changed: a break, unless movements may be unknown."""
         compared, before, after, residual = track.compared, step.before, step.after, step.residual
-        known_us = after.ts_us + (self.promises.within_us if compared == "internal:exchange" else 0)
+        known_us = after.ts_us + (self.promises.within_us if compared == OF_BOTH else 0)
         span_us = (step.from_us - self.promises.within_us, step.to_us + self.promises.within_us)
         for doubt in self._doubts(track):
             if doubt.lies_in(*span_us):
@@ -554,7 +554,7 @@ class States:
                 tolerance=before.tolerance + after.tolerance,
                 span_us=(min(span_us[0], before.ts_us - self.promises.within_us), span_us[1]),
                 wide_us=self._ambiguous_since(track, before),
-                signs=(1, -1) if source == 1 and compared != "internal:exchange" else (-1, 1),
+                signs=(1, -1) if source == 1 and compared != OF_BOTH else (-1, 1),
             )
         )
 
@@ -594,32 +594,45 @@ class States:
 
     # -- equal --------------------------------------------------------------------------------------------------------
 
-    def _say_equal(self, state: KeyState, kind: str, key: Key, until_us: int, verdict: Verdict) -> None:
-        """Where snapshots of one origin lie between two of the other, both must have the same drift."""
+    def _say_equal(self, state: KeyState, kind: str, key: Key, until_us: int, verdict: Verdict) -> int:
+        """Where snapshots of one origin lie between two of the other, both must have the same drift.
+
+        Gives the time since which they have (us), -1 if they never had.
+        """
         ours = next((t for t in state.tracks if (t.origin, t.about) == (0, "own")), None)
         theirs = next((t for t in state.tracks if t.origin == 1), None)  # cross, if it is made
         if ours is None or theirs is None:
-            return
+            return -1
         equal = state.equal
         seen = (ours.narrowed, theirs.narrowed)
         if seen != equal.seen:
             equal = state.equal = Equal()
             equal.seen = seen
+        if not equal.runs:
+            self._begin_equal(state, ours, theirs)
         self._fill_gaps(equal, ours, theirs, until_us)
         # Both are held against movements that count for both.
         common = Track(kind, key, 0, "exchange", self._sources(kind, (0, 1)))
         spans = {id(gap.sight): gap for gap in equal.gaps}
-        agrees = max((n for n, run in enumerate(equal.runs) if run.allows_none()), default=0)
-        for before, after in pairwise(equal.runs[agrees:]):  # what differed before they agreed again is over
+        agrees = max((n for n, run in enumerate(equal.runs) if run.allows_none()), default=-1)
+        for before, after in pairwise(equal.runs[max(agrees, 0) :]):  # what differed before they agreed again is over
             gap = spans[id(after.first)]
             residual = step_between(before.shown(before.last), after.shown(after.first))
             self._conclude(common, Step(before.last, after.first, gap.from_us, gap.to_us, residual, gap), verdict)
+        return equal.runs[agrees].first.ts_us if agrees >= 0 else -1
+
+    @staticmethod
+    def _begin_equal(state: KeyState, ours: Track, theirs: Track) -> None:
+        equal = state.equal
+        if state.equal_base is not None:
+            equal.runs.append(state.equal_base.copy())
+        else:
+            fold(equal.runs, Sight("opening", 0, {ZERO}, ZERO, ZERO))
+        equal.at = [bisect_right(track.sights, state.equal_base_us, key=_sight_time) for track in (ours, theirs)]
 
     def _fill_gaps(self, equal: Equal, ours: Track, theirs: Track, until_us: int) -> None:
         """Go on, in order, as far as is known what each snapshot lies between."""
         within_us = self.promises.within_us
-        if not equal.runs:
-            fold(equal.runs, Sight("opening", 0, {ZERO}, ZERO, ZERO))
         while True:
             heads = [
                 (track.sights[at].ts_us, o, at)
@@ -661,18 +674,22 @@ class States:
         equal.gaps.append(Gap(gap, min(at_us), max(at_us), o, nearest))
         fold(equal.runs, gap)
 
-    def summed_up_us(self, subject: tuple[str, ...]) -> int:
-        """Before which time nothing can be judged anew of a subject."""
+    def summed_up_us(self, subject: tuple[str, ...], *, of_both: bool) -> int:
+        """Before which time nothing can be judged anew of a subject, or of how the snapshots of both differ."""
         state = self.keys.get(subject)
-        return state.summed_up_us if state is not None else -1
+        if state is None:
+            return -1
+        return max(state.summed_up_us, state.equal_base_us + 1) if of_both else state.summed_up_us
 
     # -- forgetting ---------------------------------------------------------------------------------------------------
 
     def trim(self, before_us: int) -> None:
         """Sum up what is older than that time, or more than is kept; what was concluded from it stands."""
         for state in self.keys.values():
+            limits_us = [_limit_us(state.snapshots[o], before_us) for o in (0, 1)]
+            self._sum_up_equal(state, max(limits_us))
             for o in (0, 1):
-                self._trim_snapshots(state, o, before_us)
+                self._trim_snapshots(state, o, limits_us[o])
         keep_us = before_us - 2 * self.promises.within_us
         for axes in self.axes.values():
             for axis in axes.values():
@@ -683,10 +700,23 @@ class States:
             self.anchors[o] = {anchor: mark for anchor, mark in self.anchors[o].items() if mark[0] >= keep_us}
             self.ends[o] = {name: end for name, end in self.ends[o].items() if end.ts_us >= keep_us or end.count < 0}
 
+    @staticmethod
+    def _sum_up_equal(state: KeyState, limit_us: int) -> None:
+        """How both differed where that rests on snapshots that go."""
+        gaps = state.equal.gaps
+        gone = max((n for n, gap in enumerate(gaps, 1) if gap.from_us < limit_us), default=0)
+        if not gone:
+            return
+        runs = [] if state.equal_base is None else [state.equal_base]
+        if not runs:
+            fold(runs, Sight("opening", 0, {ZERO}, ZERO, ZERO))
+        for gap in gaps[:gone]:
+            fold(runs, gap.sight)
+        state.equal_base, state.equal_base_us = runs[-1], gaps[gone - 1].sight.ts_us
+        state.equal = Equal()
+
     def _trim_snapshots(self, state: KeyState, o: int, before_us: int) -> None:
         kept = state.snapshots[o]
-        if len(kept) > SIGHTS_KEPT:
-            before_us = max(before_us, kept[len(kept) - SIGHTS_KEPT // 2].ts_us)
         if not kept or kept[0].ts_us >= before_us:
             return
         for track in state.tracks:
@@ -710,6 +740,13 @@ class States:
         track.narrowed += 1
 
 
+def _limit_us(kept: list[Snapshot], before_us: int) -> int:
+    """Up to which time snapshots are summed up."""
+    if len(kept) > SIGHTS_KEPT:
+        return max(before_us, kept[len(kept) - SIGHTS_KEPT // 2].ts_us)
+    return before_us
+
+
 def _sight_time(sight: Sight) -> int:
     return sight.ts_us
 
@@ -729,7 +766,7 @@ def _class(kind: str) -> Class:
 
 def _sentence(kind: str, what: str, compared: str, source: int | None, residual: str) -> str:
     """What is wrong, in one sentence."""
-    if compared == "internal:exchange":
+    if compared == OF_BOTH:
         return f"the {kind} of {what} at the exchange and in our books moved apart by {residual}"
     whose = {0: "our", 1: "the exchange's own", None: "no"}[source]
     teller = "the exchange" if compared.startswith("exchange") else "our books"

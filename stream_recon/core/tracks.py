@@ -98,9 +98,7 @@ class Track:
         self.reached = (-1, -1)
         self.narrowed += 1
         if self.base is not None:
-            first = Run(self.base.first, self.base.drifts)
-            first.last = self.base.last
-            self.runs = [first]
+            self.runs = [self.base.copy()]
 
     def take(self, sight: Sight) -> None:
         """One more, not before the last."""
@@ -139,6 +137,10 @@ class KeyState:
         self.snapshots: tuple[list[Snapshot], list[Snapshot]] = ([], [])
         self.tracks: list[Track] = []
         self.equal = Equal()
+        self.equal_base: Run | None = None
+        """By how much both differed, in the end, at snapshots that are no longer held against each other."""
+        self.equal_base_us = -1
+        """Up to that time they are not."""
         self.stale = True
         """Something came late: all that is kept has to be judged anew."""
         self.summed_up_us = -1
