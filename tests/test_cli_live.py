@@ -110,6 +110,9 @@ def test_what_is_published_is_compared_and_can_be_looked_at(place: Place, tmp_pa
     table = place.run("breaks", "--kind", "fill_mismatch", "--account", "simex|al*")
     assert "price differs" in table.out
     assert "not in our books" not in table.out
+    nobody = place.run("breaks", "--account", "simex|nobody")
+    assert nobody.out.startswith("No open breaks.")
+    assert "that are open" in nobody.out
 
 
 def test_a_break_that_is_gone_is_listed_only_when_asked_for(place: Place) -> None:

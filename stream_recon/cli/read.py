@@ -108,12 +108,16 @@ def _breaks(question: Question, everything: bool) -> None:
     """List what is wrong now, effects below what they follow from. Exit code 0: nothing; 1: something."""
     from stream_recon.cli.answer import print_json, print_listing, split, split_standing, summary_of
 
-    alerts = [alert for alert in _states(question.bootstrap, question.prefix).values() if question.wants(alert)]
+    newest = list(_states(question.bootstrap, question.prefix).values())
+    alerts = [alert for alert in newest if question.wants(alert)]
     found, conditions = split(alerts) if everything else split_standing(alerts)
     if question.output is Format.json:
         print_json({"breaks": found, "conditions": conditions, "summary": summary_of(found, conditions)})
     else:
         print_listing(found, conditions)
+        others = len(split_standing(newest)[0]) - len(split_standing(alerts)[0])
+        if not found and others:
+            console().print(f"--account, --kind and --severity leave out {others:,} that are open.", style="yellow")
         if found or conditions:
             say("`stream-recon break ID` shows one of them, `stream-recon explain ID` says why.", quiet=question.quiet)
     if any(split_standing(alerts)):
