@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -142,7 +143,8 @@ def test_tail_shows_each_alert_in_a_line_until_it_is_stopped(place: Place) -> No
         if output == "json":
             assert json.loads(line)["trade_id"] == "T1"
         else:
-            assert "OPENED   critical simex|carol BTC-USD buy T1: internal has this fill" in line
+            told = r"OPENED   critical [0-9a-f]{10} simex\|carol BTC-USD buy T1: internal has this fill"
+            assert re.search(told, line)
 
 
 def test_lines_that_cannot_be_read_are_not_sent_unless_asked_for(place: Place, tmp_path: Path) -> None:

@@ -713,7 +713,8 @@ class States:
         for gap in gaps[:gone]:
             fold(runs, gap.sight)
         state.equal_base, state.equal_base_us = runs[-1], gaps[gone - 1].sight.ts_us
-        state.equal = Equal()
+        del gaps[:gone]  # the rest too may go before it is judged anew
+        state.equal.seen = ()
 
     def _trim_snapshots(self, state: KeyState, o: int, before_us: int) -> None:
         kept = state.snapshots[o]
