@@ -215,10 +215,24 @@ def test_what_was_resolved_comes_back_only_when_its_substance_changes(change: di
     desk.find(found(evidence=moved, severity="info", event_us=11, interval=Interval(1, 2, "a", "b")))
     desk.restart()
     desk.find(found())
-    assert desk.transitions == ["OPENED", "RESOLVED"]
+    assert desk.transitions == ["OPENED", "RESOLVED", "SUPERSEDED", "SUPERSEDED"]
+    assert {(alert.status, alert.notify) for alert in desk.said[2:]} == {("RESOLVED", False)}
     desk.find(found(**change))
-    assert desk.transitions[2:] == ["REOPENED"]
+    assert desk.transitions[4:] == ["REOPENED"]
     assert desk.newest.reopened == 1
+
+
+def test_what_was_resolved_and_is_taken_back_shows_what_was_found_meanwhile() -> None:
+    desk = Desk()
+    desk.find(found())
+    desk.ask("resolve")
+    moved = [Evidence("internal", "t", 0, 99, {"price": "1"}), Evidence("exchange", "t", 0, 98, {"price": "2"})]
+    desk.find(found(evidence=moved))
+    desk.ask("reopen")
+    assert desk.transitions == ["OPENED", "RESOLVED", "UPDATED", "REOPENED"]
+    assert (desk.newest.evidence, desk.newest.notify) == (moved, True)
+    desk.find(found(evidence=moved))
+    assert len(desk.said) == 4
 
 
 def test_what_was_resolved_clears_and_from_there_comes_back_as_it_was() -> None:
@@ -478,6 +492,21 @@ def test_what_one_side_does_not_have_is_never_resolved_without_a_person(kind: Ki
     assert not auto_resolvable(found(kind=kind, severity="info", status="RESOLVED"))
 
 
+def test_what_clears_and_is_retired_at_once_is_not_open_after_a_restart() -> None:
+    desk = Desk()
+    register = desk.lane.register
+    desk.find(found())
+    desk.clear()
+    register.forget("1", 0)
+    desk.drain()
+    desk.find(found())
+    register.clear("1")
+    assert register.retire(CLOSED_KEPT_US + HOUR_US) == ["1"]
+    desk.drain()
+    desk.restart()
+    assert dict(desk.lane.register.newest) == {}
+
+
 # -- every way, walked -------------------------------------------------------------------------------------------------
 
 
@@ -519,6 +548,7 @@ class Lives(RuleBasedStateMachine):
         model.reopened += transition == "REOPENED"
         until_us = model.people.get("suppressed_until_us")
         quiet = until_us is not None and self.now_us < until_us
+        quiet = quiet or (status == "RESOLVED" and transition in {"UPDATED", "SUPERSEDED"})
         kept = {key: value for key, value in model.people.items() if value is not None}
         self.expected.append((
             name, transition, status, model.version, model.reopened, model.residual, model.offset, model.opened_us,
@@ -538,13 +568,11 @@ class Lives(RuleBasedStateMachine):
         was = model.status
         self.desk.lane.register.trigger_us = self.now_us
         self.desk.lane.register.assert_open(alert)
-        if was in {"OPEN", "ACKNOWLEDGED"}:
+        if was in {"OPEN", "ACKNOWLEDGED"} or (was == "RESOLVED" and residual == before[0]):
             if same:
                 return
             model.residual, model.offset, model.window = residual, offset, window
             self.happens(name, "UPDATED" if window == before[1] else "SUPERSEDED", was)
-            return
-        if was == "RESOLVED" and residual == before[0]:
             return
         model.residual, model.offset, model.window = residual, offset, window
         model.opened_us = due_us

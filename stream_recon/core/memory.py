@@ -98,6 +98,8 @@ class Changes(Struct, array_like=True):
     heard: list[tuple[str, int, Class]] = []
     """(venue, origin, class) of what has been heard."""
     windows: WindowChanges = field(default_factory=WindowChanges)
+    let_go: list[str] = []
+    """Alerts that were published since, and of which the register already knows nothing any more."""
 
 
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
@@ -114,6 +116,7 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.discrepancies = [each for each in kept if isinstance(each, Packed)]
     changes.feed_conditions = [each for each in kept if isinstance(each, FeedCondition)]
     changes.forgotten = register.forgotten
+    changes.let_go = [entry.alert.alert_id for entry in published if entry.alert.alert_id not in register.newest]
     changes.unread = [_unread(lane, key) for key in sorted(conditions.touched_unread)]
     changes.windows = window_memory.take(lane.windows)
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
@@ -216,6 +219,8 @@ def restore(lane: Lane, changes: Changes) -> None:
         register.newest.put(packed)
     for condition in changes.feed_conditions:
         register.newest.put(condition)
+    for alert_id in changes.let_go:
+        register.newest.pop(alert_id, None)
     register.restore_retired(changes.retired_hour)
     _restore_conditions(lane, changes)
     window_memory.restore(lane.windows, changes.windows)

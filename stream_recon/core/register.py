@@ -3,7 +3,8 @@
 It is told what is wrong now (`assert_open`), what no longer is (`clear`) and what people do about it (`command`), and
 publishes only what that changes. What comes of each is in the table of `domain.lifecycle`; beside it these rules hold:
 
-- What a person has resolved stays so however often it is found again, until what is found differs in substance.
+- What a person has resolved stays so however often it is found again, until what is found differs in substance. What else
+  changes of a discrepancy (where its records lie, how severe it is taken to be) is UPDATED and notifies nobody.
 - What closed and comes back is REOPENED, and counted. That it was acknowledged or resolved no longer counts; assignee,
   comment and suppression stay. Its age starts anew, unless it was a person who took a resolution back.
 - A transition notifies unless the record or command that makes it comes before the end of a suppression (by Kafka's
@@ -21,6 +22,7 @@ from stream_recon.domain.commands import Refused, lacks
 from stream_recon.domain.discrepancies import (
     Alert,
     Discrepancy,
+    FeedCondition,
     Handling,
     explained_in_full,
     same_in_substance,
@@ -88,11 +90,12 @@ class Register:
         known = self.newest.get(alert.alert_id)
         if known is None:
             self._publish(None, _found(None, alert), "OPENED")
-        elif known.status in STANDING:
-            if _facts(known) != _facts(alert):
-                self._publish(known, _found(known, alert), "SUPERSEDED" if _moved(known, alert) else "UPDATED")
-        elif known.status == "CLEARED" or not same_in_substance(known, alert):
+        elif known.status == "CLEARED" or (known.status == "RESOLVED" and not same_in_substance(known, alert)):
             self._publish(known, _found(known, alert), "REOPENED")
+        elif known.status == "RESOLVED" and isinstance(known, FeedCondition):
+            pass  # how much it holds up is measured against what was resolved
+        elif _facts(known) != _facts(alert):
+            self._publish(known, _same_found(known, alert), "SUPERSEDED" if _moved(known, alert) else "UPDATED")
 
     def clear(self, alert_id: str, *, late: bool = False) -> None:
         """Publish that it is no longer so, if it was ever said."""
@@ -180,19 +183,27 @@ class Register:
         alert.reopened = (known.reopened if known is not None else 0) + (transition == "REOPENED")
         if isinstance(alert, Discrepancy):
             alert.age_limit_us = self.age_limit_us.get(alert.severity)
-        alert.notify = not suppressed(alert, self.trigger_us) and not explained_in_full(alert)
+        found_again = alert.status == "RESOLVED" and transition in {"UPDATED", "SUPERSEDED"}
+        alert.notify = not (found_again or suppressed(alert, self.trigger_us) or explained_in_full(alert))
         self.newest[alert.alert_id] = alert
         self.published.append(Published(alert, self.trigger_us))
 
 
 def _found(known: Alert | None, alert: Alert) -> Alert:
-    """What is found, with what was known of it before and goes on: its age while it stands, and what people did."""
-    stood = known is not None and known.status in STANDING
+    """What is found anew, with what people did about it before: its age and its settlement start again."""
     if isinstance(alert, Discrepancy):
-        alert.opened_us = known.opened_us if stood and isinstance(known, Discrepancy) else alert.due_us
+        alert.opened_us = alert.due_us
     alert.handling = known.handling if known is not None else UNSET
-    if not stood and not isinstance(alert.handling, UnsetType):
+    if not isinstance(alert.handling, UnsetType):
         alert.handling = structs.replace(alert.handling, acknowledged_by=None, resolved_by=None)
+    return alert
+
+
+def _same_found(known: Alert, alert: Alert) -> Alert:
+    """What is found otherwise while it goes on: its age and what people did stay."""
+    if isinstance(alert, Discrepancy) and isinstance(known, Discrepancy):
+        alert.opened_us = known.opened_us
+    alert.handling = known.handling
     return alert
 
 
