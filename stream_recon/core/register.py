@@ -3,8 +3,8 @@
 It is told what is wrong now (`assert_open`), what no longer is (`clear`) and what people do about it (`command`), and
 publishes only what that changes. What comes of each is in the table of `domain.lifecycle`; beside it these rules hold:
 
-- What a person has resolved stays so however often it is found again, until what is found differs in substance. What else
-  changes of a discrepancy (where its records lie, how severe it is taken to be) is UPDATED and notifies nobody.
+- What a person has resolved stays so however often it is found again, until what is found differs in substance. What
+  else changes of a discrepancy (where its records lie, how severe it is taken to be) is UPDATED and notifies nobody.
 - What closed and comes back is REOPENED, and counted. That it was acknowledged or resolved no longer counts; assignee,
   comment and suppression stay. Its age starts anew, unless it was a person who took a resolution back.
 - A transition notifies unless the record or command that makes it comes before the end of a suppression (by Kafka's
