@@ -230,6 +230,7 @@ def test_what_was_resolved_and_is_taken_back_shows_what_was_found_meanwhile() ->
     desk.find(found(evidence=moved))
     desk.ask("reopen")
     assert desk.transitions == ["OPENED", "RESOLVED", "UPDATED", "REOPENED"]
+    assert isinstance(desk.newest, Discrepancy)
     assert (desk.newest.evidence, desk.newest.notify) == (moved, True)
     desk.find(found(evidence=moved))
     assert len(desk.said) == 4

@@ -1,0 +1,138 @@
+"""What a run comes to: its result, and the certificate that says what it looked at.
+
+A run is one execution of one reconciliation type. Its result is published on recon.results.v1 under the run's id, first
+as `running`, and once as what it came to. All times are microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Literal
+
+from msgspec import Struct
+
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition, Identity
+from stream_recon.domain.events import Origin, Stream
+
+RunStatus = Literal["running", "completed", "partial", "failed"]
+FINAL: frozenset[RunStatus] = frozenset({"completed", "partial", "failed"})
+LISTED = 100
+"""So many discrepancies a published result lists; all of them are alerts."""
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """What a run looks at."""
+
+    identities: tuple[Identity, ...]
+    accounts: tuple[str, ...] | None = None
+    """`venue|account_id`; None: all."""
+    from_us: int
+    """Conclusions about an earlier time are left out."""
+    to_us: int
+    """The time of the cut; later ones are left out too."""
+
+
+class TopicCut(Struct, frozen=True, kw_only=True):
+    """What was read of one partition of a topic, or of one file."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    end_offset: int
+    """The first offset that was not read."""
+    records: int
+    digest: str
+    """A hash over offset, time, key and value of each record, in order."""
+    watermarks: dict[str, int]
+    """By source, up to when it had delivered everything."""
+
+
+class Unsettled(Struct, frozen=True, kw_only=True):
+    """A feed that had not passed the cut when the time was up."""
+
+    origin: Origin
+    stream: Stream
+    partition: int
+    source: str
+    watermark_us: int
+    """-1: it was never heard of."""
+    waiting: int
+    """How many records wait for it."""
+
+
+class Certificate(Struct, kw_only=True):
+    """What a run looked at, and under which rules: enough to do it again and see whether the same comes of it."""
+
+    scope: Scope
+    topics: list[TopicCut]
+    unsettled: list[Unsettled] = []
+    records: int
+    duplicates: int
+    rejected: int
+    """Records that could not be understood."""
+    config_version: int
+    config_digest: str
+    contracts_digest: str
+    instruments_digest: str
+    code_version: str
+    verdicts_digest: str
+    """A hash over every verdict, in the order of partitions and ids."""
+    digest: str = ""
+    """A hash over the result as a whole, but for its times."""
+    checkpoint: str | None = None
+    """The run on whose closing state this one was built."""
+
+
+class Summary(Struct, kw_only=True):
+    """What a result amounts to."""
+
+    by_kind: dict[str, int] = {}
+    by_severity: dict[str, int] = {}
+    by_identity: dict[str, int] = {}
+    by_verdict: dict[str, int] = {}
+    """MATCHED, BREAK and INDETERMINATE, in records or keys compared."""
+    indeterminate: dict[str, int] = {}
+    """Feed conditions by reason."""
+    critical_issues: int = 0
+    pending: int = 0
+    """Inside grace at the cut."""
+    explained: int = 0
+    """Discrepancies that follow from others."""
+    net_amounts: dict[str, str] = {}
+    """By asset or instrument, the residuals that nothing explains added up."""
+    top_accounts: list[tuple[str, int]] = []
+    seconds: dict[str, float] = {}
+    """By stage."""
+
+
+class ReconciliationResult(Struct, kw_only=True):
+    """What one run came to."""
+
+    reconciliation_id: str
+    type: str
+    status: RunStatus
+    start_time_us: int
+    end_time_us: int | None = None
+    total_records_processed: int = 0
+    discrepancies_found: int = 0
+    auto_resolved_count: int = 0
+    manual_resolution_required: int = 0
+    summary: Summary = Summary()
+    errors: list[str] = []
+    requested_type: str | None = None
+    """Where another type was run than was asked for."""
+    fallback_reason: str | None = None
+    config_version: int = 0
+    certificate: Certificate | None = None
+    discrepancies: list[Discrepancy] = []
+    """The first of them by severity and id, at most `LISTED` where the result was published."""
+    conditions: list[FeedCondition] = []
+    command_id: str | None = None
+    issued_by: str | None = None
+    notes: list[str] = []
+    """What the reader has to know: that a missed run was caught up, that there was no checkpoint, and the like."""
+
+
+def run_id_of(command_id: str) -> str:
+    """The id of the run that a command starts: a function of the command, so that it can start only one."""
+    return blake2b(f"run\x1f{command_id}".encode(), digest_size=12).hexdigest()

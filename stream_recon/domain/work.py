@@ -1,0 +1,145 @@
+"""What the coordinator hands to the owners of partitions (recon.work.v1), and what they answer (recon.partials.v1).
+
+A work item is for one partition number and lies in it; an answer names the run and the partition it is of. Both lanes
+of a worker read the same partition of recon.work.v1 and take what is theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from stream_recon.domain.commands import AlertCommand
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.domain.results import Scope, TopicCut, Unsettled
+
+
+class CheckpointAt(Struct, frozen=True):
+    """Where the closing state of an earlier run lies in one partition of recon.partials.v1."""
+
+    run_id: str
+    first_offset: int
+    end_offset: int
+
+
+class ReplayItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="replay"):
+    """For the run lane: read the log of this partition up to a settled cut, and say what follows from it."""
+
+    run_id: str
+    type: str
+    scope: Scope
+    deadline_us: int
+    """By the clock: what has not settled by then is told as such."""
+    config: dict[str, Any]
+    """The `ReconciliationConfig` it runs under."""
+    ends: dict[str, int] | None = None
+    """By topic, where to stop; None: where it has settled."""
+    checkpoint: CheckpointAt | None = None
+    keep_checkpoint: bool = False
+    """Write down the closing state for a later run."""
+
+
+class LiveItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="live"):
+    """For the stream lane: once the captured ends are reached, say what stands in the live state."""
+
+    run_id: str
+    type: str
+    scope: Scope
+    deadline_us: int
+    ends: dict[str, int]
+    """By source topic, the end offset of this partition when the command was taken."""
+
+
+class AlertItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="alert"):
+    """For the stream lane: a person's command about one alert, which may be of this partition."""
+
+    run_id: str
+    command: AlertCommand
+
+
+class FindingsItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="findings"):
+    """For the stream lane: what a run found; whatever of its scope is not among it is no longer so."""
+
+    run_id: str
+    type: str
+    scope: Scope
+    findings: list[Discrepancy]
+    part: int = 1
+    parts: int = 1
+    notify: bool = True
+
+
+class ConfigItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="config"):
+    """For the stream lane: a configuration that holds from here on."""
+
+    version: int
+    config: dict[str, Any]
+
+
+class CancelItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="cancel"):
+    """For the run lane: a run that nobody wants any more."""
+
+    run_id: str
+
+
+WorkItem = ReplayItem | LiveItem | AlertItem | FindingsItem | ConfigItem | CancelItem
+
+
+class Partial(Struct, kw_only=True, tag_field="answer", tag="partial"):
+    """What one partition came to; in parts where one record cannot hold it, of which the first has the facts."""
+
+    run_id: str
+    partition: int
+    part: int = 1
+    parts: int = 1
+    discrepancies: list[Discrepancy] = []
+    conditions: list[FeedCondition] = []
+    unsettled: list[Unsettled] = []
+    topics: list[TopicCut] = []
+    counts: dict[str, int] = {}
+    """Records by what became of them (`Lane.counts`)."""
+    pending: int = 0
+    errors: list[str] = []
+    """Why it failed; empty: it did not."""
+    notes: list[str] = []
+    seconds: dict[str, float] = {}
+    checkpoint: CheckpointAt | None = None
+    """Where its closing state lies."""
+
+
+class Progress(Struct, kw_only=True, tag_field="answer", tag="progress"):
+    """How far one partition is."""
+
+    run_id: str
+    partition: int
+    stage: str
+    records: int
+    of: int
+
+
+class AlertAnswer(Struct, kw_only=True, tag_field="answer", tag="alert"):
+    """What came of a person's command in one partition."""
+
+    run_id: str
+    partition: int
+    done: Discrepancy | FeedCondition | None = None
+    reason: str = ""
+    """Why nothing was changed; `unknown_alert` from all but one partition."""
+    detail: str = ""
+
+
+class CheckpointPart(Struct, kw_only=True, tag_field="answer", tag="checkpoint"):
+    """One part of a run's closing state."""
+
+    run_id: str
+    partition: int
+    number: int
+    last: bool
+    next: dict[str, int]
+    """By topic, the first offset that is not in it."""
+    changes: bytes
+    """`core.memory.Changes`, packed."""
+
+
+Answer = Partial | Progress | AlertAnswer | CheckpointPart
