@@ -134,7 +134,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         """Nothing is kept here that would have to be restored."""
         _log.info("run lane owns", partitions=sorted(tp.partition for tp in assigned))
 
-    # -- taking ---------------------------------------------------------------------------------------------------------
+    # -- taking ----------------------------------------------------------------------------------------------------
 
     async def _take(self) -> None:
         while True:
@@ -175,7 +175,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             except Exception as error:  # noqa: BLE001 - the next one will do; nothing is lost by committing late
                 _log.warning("offsets could not be committed", error=repr(error))
 
-    # -- doing ----------------------------------------------------------------------------------------------------------
+    # -- doing -----------------------------------------------------------------------------------------------------
 
     async def _replay(self) -> None:
         while True:
@@ -243,7 +243,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         assert self._current is not None
         run_id = self._current.item.run_id
         await asyncio.sleep(0)
-        while run_id not in self._over and self._emergencies.any():
+        while run_id not in self._over and self._emergencies.any():  # noqa: ASYNC110 - they end by the clock too
             await asyncio.sleep(_PAUSE_S)
         if run_id in self._over:
             raise Cancelled
