@@ -115,6 +115,8 @@ class ReconciliationRun:
         partial.seconds = {"read and compare": read_s, "conclude": time.perf_counter() - clock - read_s}
         unknown = [name for name in named or () if name not in comparison.accounts]
         rules = results.Rules(
+            strategy=self.strategy.type,
+            config=self.config.model_dump(mode="json"),
             config_version=begun.config_version,
             config_digest=digest(self.config.model_dump(mode="json")),
             contracts_digest=digest(self._contracts.model_dump(mode="json")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
 
@@ -26,6 +26,8 @@ TOP_ACCOUNTS = 10
 class Rules(NamedTuple):
     """What a run was done by, for its certificate."""
 
+    strategy: str
+    config: dict[str, Any]
     config_version: int
     config_digest: str
     contracts_digest: str

@@ -78,6 +78,10 @@ class Certificate(Struct, kw_only=True):
     duplicates: int
     rejected: int
     """Records that could not be understood."""
+    strategy: str
+    """The type by which it was done."""
+    config: dict[str, Any]
+    """The `ReconciliationConfig` it ran under."""
     config_version: int
     config_digest: str
     contracts_digest: str
