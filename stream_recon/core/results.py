@@ -60,7 +60,8 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
 ) -> ReconciliationResult:
     """The result of a run whose partitions have answered.
 
-    `corrected`: ids of discrepancies that this run corrected; `absolved`: of those that earlier ones did; `missing`: partitions that did not answer in time.
+    `corrected`: ids of discrepancies that this run corrected; `absolved`: of those that earlier ones did; `missing`:
+    partitions that did not answer in time.
     """
     ordered = sorted(partials, key=lambda each: each.partition)
     everything = sorted(

@@ -26,6 +26,7 @@ from stream_recon.domain.control import (
     Reconcile,
     RefusedCommand,
     SetConfig,
+    Undo,
     alert_command,
     name_of,
 )

@@ -234,6 +234,8 @@ class Board:
         """Answer a command that takes no effect."""
         repeated = command_id is None or self.is_repeated(command_id, offset)
         name = f"{command_id}\x1f{offset}" if repeated else str(command_id)
+        if run_id_of(name) in self.final:
+            return []  # only its acknowledgement was not written
         result = ReconciliationResult(
             reconciliation_id=run_id_of(name), type=kind, status="failed", start_time_us=time_us, end_time_us=time_us,
             errors=[reason], command_id=None if repeated else command_id, issued_by=issued_by, command_offset=offset,
@@ -445,7 +447,7 @@ class Board:
         """
         back = undo(corrected, self.history, issued_by or "")
         if isinstance(back, NotUndone):
-            raise ValueError(back.detail)
+            raise ValueError(back.detail)  # noqa: TRY004 - it is the command's value that is wrong
         self.history.add(back)
         result = ReconciliationResult(
             reconciliation_id=run_id_of(command_id), type="undo", status="completed", start_time_us=now_us,
