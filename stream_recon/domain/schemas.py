@@ -23,7 +23,8 @@ from stream_recon.domain.discrepancies import (
     SplitPart,
 )
 from stream_recon.domain.events import STREAM_OF, Anchor
-from stream_recon.domain.record import FIELDS, MAX_HEADERS, MAX_VALUE_BYTES, Reason
+from stream_recon.domain.record import FIELDS, MAX_HEADERS
+from stream_recon.domain.strict_json import MAX_VALUE_BYTES, Reason
 from stream_recon.domain.topics import SHAPES, TopicPlan
 
 if TYPE_CHECKING:
