@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from stream_recon.domain.config import ReconciliationConfig
-from stream_recon.domain.control import COMMANDS, AboutAlert, Issued, Reconcile
+from stream_recon.domain.control_commands import COMMANDS, AboutAlert, Issued, Reconcile
 from stream_recon.domain.corrections import Correction
 from stream_recon.domain.discrepancies import (
     Discrepancy,
@@ -180,7 +180,8 @@ def _parameters() -> Document:
 
 def _field_docs(kind: type) -> dict[str, str]:
     """Field -> the docstring below it, or below that of a class it comes from."""
-    inherited = _field_docs(kind.__base__) if kind.__base__ in {Issued, AboutAlert} else {}
+    base = next((base for base in (Issued, AboutAlert) if base in kind.__bases__), None)
+    inherited = _field_docs(base) if base is not None else {}
     definition = ast.parse(inspect.getsource(kind)).body[0]
     assert isinstance(definition, ast.ClassDef)
     return inherited | {
