@@ -71,16 +71,15 @@ def sign(
     """Sign the command on standard input, one JSON object, and write it in one line to standard output."""
     import sys
 
-    from stream_recon.domain.control import RefusedCommand
-    from stream_recon.domain.control_reading import read_command
-    from stream_recon.domain.control_text import canonical_json
+    from stream_recon.domain.control import RefusedCommand, canonical_json, read_command
     from stream_recon.shell import signing
 
     try:
-        private = signing.private_key(key.read_text("utf-8"))
-    except (signing.KeyUnusable, UnicodeDecodeError) as error:
-        raise Failure(f"{key}: {error}") from error
+        signer = signing.load_private_key(key)
+    except signing.KeyUnusable as error:
+        raise Failure(str(error)) from error
     command = read_command(sys.stdin.buffer.read())
     if isinstance(command, RefusedCommand):
         raise Failure(f"that is no command ({command.reason}): {command.detail}")
-    sys.stdout.buffer.write(canonical_json(signing.sign(command, private, key_id or key.stem)) + b"\n")
+    signed = signing.sign_command(command, signer._replace(key_id=key_id or signer.key_id))
+    sys.stdout.buffer.write(canonical_json(signed) + b"\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from stream_recon.domain.control import COMMANDS, CommandName, RefusedCommand, name_of
+from stream_recon.domain.control_commands import COMMANDS, CommandName, RefusedCommand, name_of
 from stream_recon.domain.control_text import signed_text
 from stream_recon.domain.nearest import instead
 from stream_recon.domain.record import AHEAD_US
@@ -19,7 +19,7 @@ from stream_recon.domain.strict_json import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
-    from stream_recon.domain.control import Command, RefusalReason
+    from stream_recon.domain.control_commands import Command, RefusalReason
 
     Verify = Callable[[str, bytes, bytes], bool]
     """(key id, message, signature) -> whether it is the signature of that message by that key."""

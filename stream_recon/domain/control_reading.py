@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
 from stream_recon.domain import checks
-from stream_recon.domain.control import (
+from stream_recon.domain.control_commands import (
     COMMANDS,
     MAX_TEXT_BYTES,
     Accounts,
@@ -31,7 +31,7 @@ from stream_recon.domain.strict_json import Integer, Real, Refusal, object_of, s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stream_recon.domain.control import RefusalReason
+    from stream_recon.domain.control_commands import RefusalReason
     from stream_recon.domain.strict_json import Reason
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]").search
@@ -125,7 +125,11 @@ def _check_together(command: Command) -> None:
     for one, other in (("key_id", "signature"), ("signature", "key_id")):
         if getattr(command, one) is not None and getattr(command, other) is None:
             raise Refusal("missing_field", f"{one} is there, but {other} is missing; give both, or none")
-    if isinstance(command, Reconcile) and command.type is not None and command.params is not None:
+    if not isinstance(command, Reconcile):
+        return
+    if command.cut_us is not None and command.cut_us > command.issued_us:
+        raise Refusal("bad_value", "cut_us is after issued_us: what is to come cannot be looked at; leave it out")
+    if command.type is not None and command.params is not None:
         said = command.params.get("reconciliation_type", command.type)
         if said != command.type:
             raise Refusal(

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from stream_recon.domain.control import name_of
+from stream_recon.domain.control_commands import name_of
 
 if TYPE_CHECKING:
-    from stream_recon.domain.control import Command
+    from stream_recon.domain.control_commands import Command
 
 
 def canonical_json(command: Command) -> bytes:

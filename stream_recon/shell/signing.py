@@ -7,9 +7,10 @@ read as PEM or as the 32 bytes in base64.
 from __future__ import annotations
 
 import binascii
+import json
 import os
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -22,13 +23,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec import structs
 
-from stream_recon.domain.control_text import signed_text
+from stream_recon.domain.control import RefusedCommand, read_command, signed_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from stream_recon.domain.control import Command
+    from stream_recon.domain.control_commands import Command
     from stream_recon.domain.control_policy import Key, Verify
 
 _PEM = "-----BEGIN"
@@ -37,6 +38,13 @@ _MODE = 0o600
 
 class KeyUnusable(Exception):  # noqa: N818 - it says what is the matter with a key
     """A text is no key that can be used, and why; the text itself is not quoted."""
+
+
+class SigningKey(NamedTuple):
+    """A private key, and the id by which the policy knows its public half."""
+
+    key_id: str
+    private: Ed25519PrivateKey
 
 
 def private_key(text: str) -> Ed25519PrivateKey:
@@ -102,10 +110,37 @@ def write_new(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def sign(command: Command, key: Ed25519PrivateKey, key_id: str) -> Command:
-    """The command with a signature by a key, which the policy has to know by that id."""
-    unsigned = structs.replace(command, key_id=key_id, signature=None)
-    return structs.replace(unsigned, signature=b64encode(key.sign(signed_text(unsigned))).decode())
+def load_private_key(path: Path) -> SigningKey:
+    """The private key in a file; its id is the file's name without its ending.
+
+    Raises:
+        KeyUnusable: it holds none; the file is named.
+        OSError: it cannot be read.
+    """
+    try:
+        return SigningKey(path.stem, private_key(path.read_text("utf-8")))
+    except (KeyUnusable, UnicodeDecodeError) as error:
+        raise KeyUnusable(f"{path}: {error}") from error
+
+
+def sign_command(command: Command, key: SigningKey) -> Command:
+    """The command with a signature; one that it had is replaced."""
+    unsigned = structs.replace(command, key_id=key.key_id, signature=None)
+    return structs.replace(unsigned, signature=b64encode(key.private.sign(signed_text(unsigned))).decode())
+
+
+def sign(command: Mapping[str, Any], key: SigningKey) -> dict[str, Any]:
+    """The same for a command as JSON will have it. Its numbers have to be sent with the digits that `json` gives them.
+
+    Raises:
+        ValueError: that is no command, and why.
+    """
+    unsigned = {name: value for name, value in command.items() if name not in {"key_id", "signature"}}
+    read = read_command(json.dumps(unsigned).encode())
+    if isinstance(read, RefusedCommand):
+        raise ValueError(f"that is no command ({read.reason}): {read.detail}")  # noqa: TRY004 - of a right type
+    signed = sign_command(read, key)
+    return {**unsigned, "key_id": signed.key_id, "signature": signed.signature}
 
 
 def verifier(keys: Mapping[str, Key]) -> Verify:
