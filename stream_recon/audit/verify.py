@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import Struct
 
-from stream_recon.audit.chain import GENESIS, Entry, Head, Place, hash_of
+from stream_recon.audit.chain import GENESIS, Head, Place, hash_of
 from stream_recon.audit.labels import labels_of
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Reading:
         return Chain(*self._place, self._entries, self._next, self._hash.hex(), self._gaps)
 
     def check(self, rows: Iterable[Row], head: Head | None) -> Iterator[Finding]:
-        found = []
+        found: list[Finding] = []
         for row in rows:
             found += self._row(row)
             self._hash, self._next = row.hash, row.entry.last_offset + 1
@@ -176,11 +176,6 @@ def _shown(head: Head) -> dict[str, object]:
 
 def _said(fields: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
-
-
-def same(kept: Entry, told: Entry) -> bool:
-    """Whether two entries are the same record."""
-    return kept == told
 
 
 def anchors_of(chains: Iterable[Chain]) -> Anchors:
