@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import false, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
@@ -71,6 +71,18 @@ class AuditStore:
                 self._check(version)
         if file is not None and version is None:
             self._readable_while_written()
+
+    def check_writable(self) -> None:
+        """See that it can be written to now.
+
+        Raises:
+            StoreDownError: it cannot.
+            StoreRefusedError: it is gone.
+        """
+        with self._transaction(writes=True) as connection:
+            if tables.version_of(connection) is None:
+                raise StoreRefusedError(f"the audit store {self.name} is gone")
+            connection.execute(update(HEADS).where(false()).values(entries=0))
 
     def append(self, batch: Mapping[Place, Sequence[Entry]]) -> dict[Place, Head]:
         """Append to each chain what it does not have yet, all in one transaction; gives the heads afterwards.

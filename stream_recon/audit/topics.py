@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import GroupIdNotFound, UnknownTopicOrPartitionError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupIdNotFound, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
 from stream_recon.audit.chain import Place, continued, record
@@ -134,7 +134,7 @@ async def committed(settings: WorkerSettings) -> dict[Place, int]:
     await admin.start()
     try:
         offsets = await admin.list_consumer_group_offsets(audit_group(settings))
-    except GroupIdNotFound:
+    except (GroupIdNotFound, GroupCoordinatorNotAvailableError):
         return {}
     finally:
         await admin.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from sqlalchemy import and_, select, true, type_coerce, union
+from sqlalchemy import and_, func, select, true, type_coerce, union
 from sqlalchemy.types import NullType
 
 from stream_recon.audit.chain import Entry, Head, Place
@@ -88,6 +88,13 @@ class View:
         return list(
             self._connection.execute(select(column).where(begins).distinct().order_by(column).limit(at_most)).scalars()
         )
+
+    def counts(self) -> Iterator[tuple[Place, str, int]]:
+        """How many entries of each kind a chain has."""
+        columns = (ENTRIES.c.topic, ENTRIES.c.partition, ENTRIES.c.kind)
+        query = select(*columns, func.count()).group_by(*columns).order_by(*columns)
+        for topic, partition, kind, count in self._connection.execute(query):
+            yield Place(topic, partition), kind, count
 
     def gaps(self) -> Iterator[Row]:
         """What was gone before it could be kept."""
