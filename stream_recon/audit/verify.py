@@ -55,6 +55,12 @@ class Chain(Struct, frozen=True):
     """How many offsets were gone before they could be kept."""
 
 
+class Written(Struct):
+    """What `audit show` and `audit verify` print of the chains, to be kept elsewhere."""
+
+    chains: list[Chain]
+
+
 class Checked(NamedTuple):
     """What looking at all chains came to."""
 
@@ -179,5 +185,9 @@ def _said(fields: Mapping[str, object]) -> str:
 
 
 def anchors_of(chains: Iterable[Chain]) -> Anchors:
-    """What to write down elsewhere."""
+    """Heads as they were written down.
+
+    Raises:
+        ValueError: a head is no hexadecimal number.
+    """
     return {Place(c.topic, c.partition): [(c.next_offset, bytes.fromhex(c.head))] for c in chains}

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from stream_recon import __version__
-from stream_recon.cli import bench, compare, demo, doctor, live, read, send, setup
+from stream_recon.cli import audit, bench, compare, demo, doctor, live, read, send, setup
 from stream_recon.cli.options import DEBUG, Failure
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command()(read.explain)
 app.add_typer(setup.topics, name="topics")
 app.add_typer(setup.schema, name="schema")
 app.command()(doctor.doctor)
+app.add_typer(audit.audit, name="audit")
 app.add_typer(bench.bench, name="bench")
 
 
