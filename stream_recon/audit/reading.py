@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from stream_recon.audit.chain import Place
+    from stream_recon.audit.labels import Kind
     from stream_recon.audit.view import Row, View
     from stream_recon.domain.discrepancies import Alert
 
@@ -75,6 +76,8 @@ class Command(NamedTuple):
     """Refused: its only result is that it failed; who takes a command publishes first that its run is running."""
     reason: str
     run_ids: list[str]
+    config_version: int | None
+    """The version of the configuration that it was answered under."""
 
 
 class Gap(Struct, frozen=True):
@@ -117,24 +120,14 @@ def history(view: View, alert_id: str) -> list[Transition]:
     return sorted(found, key=lambda each: -1 if isinstance(each.alert, bytes) else each.alert.version)
 
 
-def commands(view: View, **ids: str) -> Iterator[Command]:
+def commands(view: View) -> list[Command]:
     """The commands, changes of the configuration among them, by time; accepted and refused."""
-    answers: defaultdict[str, list[ReconciliationResult]] = defaultdict(list)
-    for run in runs(view):
-        for each in run.results:
-            if not isinstance(each.result, bytes) and each.result.command_id is not None:
-                answers[each.result.command_id].append(each.result)
-    for row in view.find("command", "config", **ids):
-        command_id = row.labels.command_id
-        told = answers[command_id] if command_id is not None else []
-        outcome, reason = _outcome(told)
-        run_ids = sorted({each.reconciliation_id for each in told})
-        yield Command(_source(row), command_id, _content(row), outcome, reason, run_ids)
+    return _commands(view, "command", "config")
 
 
-def configurations(view: View) -> Iterator[Said]:
-    """The changes of the configuration, by time."""
-    return _said(view.find("config"))
+def configurations(view: View) -> list[Command]:
+    """The changes of the configuration, by time; accepted and refused."""
+    return _commands(view, "config")
 
 
 def corrections(view: View, **ids: str) -> Iterator[Said]:
@@ -160,8 +153,25 @@ def counts(view: View) -> dict[Place, dict[str, int]]:
     return found
 
 
-def _outcome(results: Iterable[ReconciliationResult]) -> tuple[Outcome, str]:
-    told = list(results)
+def _commands(view: View, *kinds: Kind) -> list[Command]:
+    answers: defaultdict[str | int, list[ReconciliationResult]] = defaultdict(list)
+    for run in runs(view):
+        for each in run.results:
+            if not isinstance(each.result, bytes):
+                at = each.result.command_offset
+                answers[each.result.command_id or "" if at is None else at].append(each.result)
+    found = []
+    for row in view.find(*kinds):
+        # One that was sent twice has two answers, which are told apart by where it lay.
+        told = answers[row.entry.first_offset] or answers[row.labels.command_id or " "]
+        outcome, reason = _outcome(told)
+        run_ids = sorted({each.reconciliation_id for each in told})
+        version = told[-1].config_version if told else None
+        found.append(Command(_source(row), row.labels.command_id, _content(row), outcome, reason, run_ids, version))
+    return found
+
+
+def _outcome(told: list[ReconciliationResult]) -> tuple[Outcome, str]:
     if not told:
         return "unanswered", ""
     if all(each.status == "failed" for each in told):

@@ -127,18 +127,22 @@ def show_listed(view: View, what: str, *, as_json: bool) -> None:
         runs = reading.runs(view)
         print_json({"runs": runs}) if as_json else show_runs(runs)
     elif what == "commands":
-        commands = list(reading.commands(view))
-        print_json({"commands": commands}) if as_json else _show_commands(commands)
+        commands = reading.commands(view)
+        print_json({what: commands}) if as_json else _show_commands(commands)
+    elif what == "config":
+        commands = reading.configurations(view)
+        print_json({what: commands}) if as_json else _show_commands(commands)
     else:
-        said = list(reading.corrections(view) if what == "corrections" else reading.configurations(view))
+        said = list(reading.corrections(view))
         print_json({what: said}) if as_json else show_said(said)
 
 
 def _show_commands(commands: Iterable[reading.Command]) -> None:
-    table = _table("time", "command", "outcome", "why", "runs", "content", "where")
+    table = _table("time", "command", "outcome", "why", "runs", "config", "content", "where")
     for each in commands:
         table.add_row(
             _time(each.source.time_us), each.command_id or "", each.outcome, each.reason, ", ".join(each.run_ids),
+            "" if each.config_version is None else str(each.config_version),
             _shown(bytes(each.content)), _where(each.source),
         )  # fmt: skip
     console().print(table)
