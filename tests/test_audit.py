@@ -88,7 +88,36 @@ def test_anybody_can_compute_the_hash_of_an_entry_as_the_docs_say() -> None:
 
 def test_no_two_entries_have_the_same_hash_because_fields_run_together() -> None:
     told = [
-        each.first_offset if each.form == "record" else (each.first_offset, each.last_offset, str(each.value, "ascii"))  # type: ignore[arg-type]  # a gap has a reason
+        (ALERTS, record(1, 2, b"a", b"bc")), (ALERTS, record(1, 2, b"ab", b"c")), (ALERTS, record(1, 2, None, b"abc")),
+        (ALERTS, record(1, 2, b"", b"abc")), (ALERTS, record(1, 2, b"abc", None)), (ALERTS, record(1, 2, b"abc", b"")),
+        (ALERTS, record(12, 2, b"a", b"bc")), (RESULTS, record(1, 2, b"a", b"bc")), (ALERTS, gap(1, 1, "expired")),
+        (Place("recon.alerts.v1", 21), record(1, 2, b"a", b"bc")), (ALERTS, gap(1, 1, "compacted")),
+    ]  # fmt: skip
+    assert len({hash_of(GENESIS, *each) for each in told}) == len(told)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "start", "compacted", "expected"),
+    [
+        ([3, 4], 0, False, [3, 4]),
+        ([3, 4], 3, False, [3, 4]),
+        ([5, 6], 5, False, [(3, 4, "expired"), 5, 6]),
+        ([5, 6], 0, False, [5, 6]),
+        ([5, 8], 0, True, [(3, 4, "compacted"), 5, (6, 7, "compacted"), 8]),
+        ([6], 5, True, [(3, 4, "expired"), (5, 5, "compacted"), 6]),
+        ([6], 5, False, [(3, 4, "expired"), 6]),
+        ([], 6, False, [(3, 5, "expired")]),
+        ([], 3, True, []),
+    ],
+)
+def test_what_expired_or_was_compacted_is_a_gap_and_marks_of_transactions_are_none(
+    offsets: list[int], start: int, *, compacted: bool, expected: list[Any]
+) -> None:
+    entries = continued(3, [record(offset, 0, None, b"") for offset in offsets], start, compacted=compacted)
+    told = [
+        each.first_offset
+        if each.form == "record"
+        else (each.first_offset, each.last_offset, (each.value or b"").decode())
         for each in entries
     ]
     assert told == expected
