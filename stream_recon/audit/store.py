@@ -6,7 +6,8 @@ once: the head of a chain is locked while it grows.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import sqlite3
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import false, insert, select, update
@@ -69,7 +70,7 @@ class AuditStore:
                 tables.create(connection)
             else:
                 self._check(version)
-        if file is not None and version is None:
+        if file is not None:
             self._readable_while_written()
 
     def check_writable(self) -> None:
@@ -147,9 +148,12 @@ class AuditStore:
             )
 
     def _readable_while_written(self) -> None:
-        """Let an SQLite file be read while it is written to; this is kept in the file."""
-        with self._engine.connect() as connection:
-            connection.connection.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+        """Let an SQLite file be read while it is written to, which is kept in the file.
+
+        Who finds it in use leaves that to the next: until then readers and writers only wait for each other.
+        """
+        with self._engine.connect() as connection, suppress(sqlite3.OperationalError):
+            connection.connection.cursor().execute("PRAGMA journal_mode=WAL")
 
     def _extend(self, connection: Connection, place: Place, entries: Sequence[Entry]) -> Head:
         head = self._locked(connection, place)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupIdNotFound, UnknownTopicOrPartitionError
-from aiokafka.structs import TopicPartition
 
 from stream_recon.audit.chain import Place, continued, record
 from stream_recon.shell.clients import new_admin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from aiokafka.structs import TopicPartition
 
     from stream_recon.audit.chain import Entry
     from stream_recon.domain.topics import Role, TopicPlan
@@ -75,10 +76,8 @@ class Topics:
                 yield Place(tp.topic, tp.partition), gone
                 following[tp] = span.start
         reading = {tp for tp, span in self._tps.items() if span.start < span.end}
-        if reading:
-            self._consumer.assign(list(reading))
-            for tp in reading:
-                self._consumer.seek(tp, self._tps[tp].start)
+        for tp in reading:
+            self._consumer.seek(tp, self._tps[tp].start)
         while reading:
             for tp, found in (await self._consumer.getmany(*reading, timeout_ms=500, max_records=_AT_ONCE)).items():
                 records = [each for each in found if following[tp] <= each.offset < self._tps[tp].end]
@@ -100,32 +99,28 @@ async def opened(settings: WorkerSettings) -> AsyncIterator[Topics]:
         UnknownTopicOrPartitionError: one is not there.
         KafkaError: no broker answers.
     """
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap, **READ)
+    consumer = AIOKafkaConsumer(*audited(settings.plan), bootstrap_servers=settings.bootstrap, **READ)
     try:
         await consumer.start()
-        tps = await partitions(consumer, settings.plan)
+        await require(consumer, settings.plan)
+        tps = sorted(consumer.assignment())
         starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         yield Topics(consumer, {tp: Span(starts[tp], ends[tp]) for tp in tps}, settings.plan)
     finally:
         await consumer.stop()
 
 
-async def partitions(consumer: AIOKafkaConsumer, plan: TopicPlan) -> list[TopicPartition]:
-    """All partitions of the audited topics.
+async def require(consumer: AIOKafkaConsumer, plan: TopicPlan) -> None:
+    """See that all audited topics are there: to read one that is not only waits.
 
     Raises:
-        UnknownTopicOrPartitionError: one is not there: to read it would only wait.
+        UnknownTopicOrPartitionError: one is not.
     """
     there = await consumer.topics()
     if missing := [name for name in audited(plan) if name not in there]:
         raise UnknownTopicOrPartitionError(
             f"there is no topic {', '.join(missing)}; `stream-recon topics create` makes it"
         )
-    return [
-        TopicPartition(name, number)
-        for name in audited(plan)
-        for number in sorted(consumer.partitions_for_topic(name) or ())
-    ]
 
 
 async def committed(settings: WorkerSettings) -> dict[Place, int]:

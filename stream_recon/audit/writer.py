@@ -25,7 +25,7 @@ from stream_recon.audit import metrics
 from stream_recon.audit.chain import Place, continued
 from stream_recon.audit.errors import ConflictError, StoreError
 from stream_recon.audit.store import AuditStore
-from stream_recon.audit.topics import READ, audit_group, audited, entries_of, partitions
+from stream_recon.audit.topics import READ, audit_group, audited, entries_of, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +90,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         )
         try:
             await self._consumer.start()
-            await partitions(self._consumer, self._settings.plan)
+            await require(self._consumer, self._settings.plan)
             self._consumer.subscribe(list(self._compacted), listener=self)
             while not stop.is_set():
                 try:
