@@ -1,29 +1,35 @@
-"""What the tests of runs are told: the real recordings, and one of them with faults of every kind, with what is true."""
+"""What tests of runs are told: the real recordings, and one with faults of every kind, with what is true of them."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import msgspec
 
 from stream_recon.cli.options import load_contracts, load_instruments
-from stream_recon.domain.discrepancies import Discrepancy
+from stream_recon.data import hyperliquid_fills
+from stream_recon.faults.plan import plan
 from stream_recon.service import ReconciliationService
 from stream_recon.sources import Records
+from tests.oracles import accounts
 from tests.oracles.argument import STATED, in_the_oracles_words, plainly
-from tests.oracles.worlds import recording
-from tests.test_end_to_end import MANY, TIMING, lines_of, told, truth
+from tests.oracles.worlds import LATER, STREAM_OF, known_instruments, recording
+from tests.test_end_to_end import MANY, TIMING, lines_of, truth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.discrepancies import Discrepancy
+    from stream_recon.domain.events import Origin, Stream
     from stream_recon.domain.instruments import Instruments
     from stream_recon.domain.results import ReconciliationResult
     from tests.oracles.book import Break
+    from tests.oracles.movements import Event
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,17 +59,33 @@ def recorded(name: str) -> Told:
     """A real recording."""
     lines = tuple((ROOT / "tests" / "data" / name / "events.jsonl").read_bytes().splitlines())
     contracts = load_contracts(ROOT / "examples" / "contracts" / f"{name}.yaml")
-    _, _, judged = recording(name)
-    return Told(lines, contracts, load_instruments(ROOT / "examples" / "instruments.json"), tuple(judged.breaks))
+    logs: dict[tuple[Origin, Stream], list[tuple[int, Event]]] = defaultdict(list)
+    for event in recording(name):
+        logs[event["origin"], STREAM_OF.get(event["type"], "balances")].append((LATER, event))
+    judged = accounts.truth(logs, contracts, known_instruments())
+    return Told(
+        lines,
+        contracts,
+        load_instruments(ROOT / "examples" / "instruments.json"),
+        tuple(each for each in judged.breaks if each.kind != "duplicate_conflict"),
+    )
+
+
+START_US = 1_760_000_070_000_000
+"""Seventy seconds into a window of five minutes."""
 
 
 @cache
 def faulty(seed: int = 3) -> Told:
     """The recording of Hyperliquid as both sides tell it, with faults of every kind."""
-    one = told(seed, MANY)
+    fills = [
+        fill | {"account_id": f"{fill['account_id']}-{crc32(fill['order_id'].encode()) % 4}"}
+        for fill in hyperliquid_fills()
+    ]
+    one = plan(fills, seed, MANY, timing=TIMING, start_us=START_US)
     lines = tuple(msgspec.json.encode(event) for event in lines_of(one))
-    return Told(lines, TIMING.contracts(), load_instruments(ROOT / "examples" / "instruments.json"),
-                tuple(truth(one).standing))  # fmt: skip
+    kinds = load_instruments(ROOT / "examples" / "instruments.json")
+    return Told(lines, TIMING.contracts(), kinds, tuple(truth(one).standing))
 
 
 def stated(found: Iterable[Discrepancy]) -> Counter[Any]:
@@ -71,9 +93,12 @@ def stated(found: Iterable[Discrepancy]) -> Counter[Any]:
     return Counter(plainly(in_the_oracles_words(each)) for each in found if each.identity in STATED)
 
 
-def wanted(one: Told, identities: Iterable[str] = STATED) -> Counter[Any]:
+IDENTITY_OF = {"order_mismatch": "order", "position_mismatch": "position"}
+
+
+def wanted(one: Told, identities: Iterable[str]) -> Counter[Any]:
     """What the oracle says of these."""
-    return Counter(plainly(each) for each in one.standing if each.identity in identities)
+    return Counter(plainly(each) for each in one.standing if IDENTITY_OF.get(each.kind, "balance") in identities)
 
 
 def whole(result: ReconciliationResult) -> dict[str, bytes]:

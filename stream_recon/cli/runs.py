@@ -229,12 +229,12 @@ def _send(
 
 def _signed(command: Command, path: Path) -> Command:
     """The command, signed by the private key in a file whose name is the key's id."""
-    from stream_recon.shell.signing import KeyUnusable, private_key, sign
+    from stream_recon.shell.signing import KeyUnusable, load_private_key, sign_command
 
     try:
-        return sign(command, private_key(path.read_text("utf-8")), path.stem)
-    except (OSError, KeyUnusable) as error:
-        raise Failure(f"{path}: {error}") from error
+        return sign_command(command, load_private_key(path))
+    except KeyUnusable as error:
+        raise Failure(str(error)) from error
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from aiokafka.structs import TopicPartition
 from stream_recon import __version__
 from stream_recon.core.runs import digest
 from stream_recon.domain.control import (
-    AlertAction,
     Cancel,
     Reconcile,
     RefusedCommand,
@@ -29,15 +28,16 @@ from stream_recon.domain.control import (
     Undo,
     alert_command,
     name_of,
+    read_command,
+    screen,
 )
-from stream_recon.domain.control_policy import screen
-from stream_recon.domain.control_reading import read_command
 from stream_recon.domain.corrections import Correction
 from stream_recon.domain.results import FINAL, ReconciliationResult
 from stream_recon.domain.work import Answer, Progress
 from stream_recon.produce import partition_of
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import new_reader, read_spans
+from stream_recon.shell.governing import Governing
 from stream_recon.shell.signing import verifier
 from stream_recon.strategies.coordination import Board, Correct, Hand, Publish, Static
 from stream_recon.strategies.registry import registry
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from stream_recon.domain.control import Command
     from stream_recon.shell.settings import WorkerSettings
-    from stream_recon.strategies.coordination import Effect
+    from stream_recon.strategies.coordination import Configured, Effect
 
 _log = structlog.get_logger()
 _RESULT = msgspec.json.Decoder(ReconciliationResult)
@@ -69,7 +69,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
     def __init__(self, settings: WorkerSettings, producer: AIOKafkaProducer) -> None:
         self._settings, self._producer, self._plan = settings, producer, settings.plan
         self._board: Board | None = None
-        self._configuration = settings.configuration
+        self._configuration: Configured = Governing(settings.configuration)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap, group_id=f"{settings.group_id}-control", enable_auto_commit=False,
             auto_offset_reset="earliest", session_timeout_ms=int(settings.session_timeout_s * 1000),
@@ -228,8 +228,9 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
                 return effects
             if isinstance(command, Undo):
                 return board.undo(command.correction_id, now_us=now_us, **who)
-            if isinstance(command, AlertAction):
-                return board.ask(alert_command(command), kind=name_of(command), offset=offset, now_us=now_us)
+            asked = alert_command(command)
+            if asked is not None:
+                return board.ask(asked, kind=name_of(command), offset=offset, now_us=now_us)
         except ValueError as error:
             reason = f"bad_value: {error}"
         else:

@@ -8,6 +8,7 @@ from typing import Literal
 from stream_recon.domain.contracts import Contracts
 from stream_recon.domain.instruments import Instruments
 from stream_recon.domain.topics import TopicPlan
+from stream_recon.shell.configuration import Configuration, defaults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +21,8 @@ class WorkerSettings:
     plan: TopicPlan = field(default_factory=TopicPlan)
     contracts: Contracts = field(default_factory=Contracts)
     instruments: Instruments = field(default_factory=Instruments)
+    configuration: Configuration = field(default_factory=defaults)
+    """What holds when it starts."""
     delta_window_s: int = 300
     """How long the windows are in which net changes are compared; 0: they are not."""
     host: Literal["faust", "plain"] = "faust"

@@ -53,7 +53,6 @@ OVERTIME_US = 15 * SECOND_US
 """How long after its deadline a partition may answer."""
 ALERT_US = 30 * SECOND_US
 """How long the owners of the partitions may take over a person's command."""
-EMERGENCY_US = 30 * SECOND_US
 FINDINGS_PER_ITEM = 200
 
 
@@ -68,6 +67,9 @@ class Configured(Protocol):
 
     def changed(self, values: Mapping[str, Any]) -> Configured:
         """Another configuration; raises ValueError where it would not be valid."""
+
+    def window_us(self, kind: str) -> int | None:
+        """How far back the live window of a type reaches, where that is configured."""
 
     @property
     def default_type(self) -> str:
@@ -84,6 +86,10 @@ class Configured(Protocol):
     @property
     def budget(self) -> Mapping[str, Decimal]:
         """How much of each asset or instrument may be corrected on one day."""
+
+    @property
+    def emergency_us(self) -> int:
+        """How long a question to the live state may take."""
 
     @property
     def policy(self) -> Policy:
@@ -272,7 +278,7 @@ class Board:
         scope = by.scope(config, cut_us if cut_us is not None else time_us, accounts)
         numbers = sorted({self.static.partition_of(name) for name in accounts}) if accounts is not None else None
         goes_on = by.goes_on and accounts is None and self.checkpoint is not None
-        lasts_us = EMERGENCY_US if by.cut == "live" else config.timeout_seconds * SECOND_US
+        lasts_us = self.configuration.emergency_us if by.cut == "live" else config.timeout_seconds * SECOND_US
         plan = Plan(
             strategy=by.type, scope=scope,
             partitions=numbers if numbers is not None else list(range(self.static.partitions)),
@@ -298,7 +304,8 @@ class Board:
     def _by(self, strategy: Strategy, inner: str | None) -> Strategy:
         """What a run is done by: of a type that stands for another, that other."""
         if not strategy.outer:
-            return strategy
+            window_us = self.configuration.window_us(strategy.type)
+            return strategy if window_us is None else strategy._replace(window_us=window_us)
         named = self.known.known.get(inner or self.configuration.default_type, FULL)
         return FULL if named.outer else named
 
