@@ -13,6 +13,7 @@ import zlib
 from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from heapq import heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import msgspec
@@ -107,9 +108,12 @@ class Reader:
     """Reads a file pack by pack. `origin`: whose file it is; None: the lines say it."""
 
     def __init__(
-        self, file: BinaryIO, name: str, origin: Origin | None, clock_us: Callable[[], int] | None = None
+        self, file: BinaryIO | None, name: str, origin: Origin | None, clock_us: Callable[[], int] | None = None
     ) -> None:
-        """`clock_us`: what time it is, where no event may be ahead of the moment at which it is read."""
+        """`clock_us`: what time it is, where no event may be ahead of the moment at which it is read.
+
+        Without a file, lines are given to `take` as they come.
+        """
         self.name = name
         self._clock_us = clock_us
         self.lines = 0
@@ -117,41 +121,37 @@ class Reader:
         self.bytes = 0
         self.newest_us = -1
         """The newest event time read so far."""
-        self._origin = origin
-        self._numbered = enumerate(_lines(file), start=1)
+        self.origin = origin
+        self._numbered = enumerate(_lines(file) if file is not None else (), start=1)
         self._streams: dict[tuple[str, str], dict[Stream, None]] = {}
         """Of what each source has spoken so far."""
         self._last: tuple[Origin, Stream] = (origin or "internal", "fills")
 
     def packs(self) -> Iterator[list[Line]]:
         """Up to `PACK_LINES` lines at a time, in order. A heartbeat comes once for each stream it vouches for."""
-        while True:
-            groups: dict[tuple[Origin, Stream], list[tuple[int, bytes]]] = {}
-            taken = 0
-            for number, line in self._numbered:
-                self.bytes += len(line) + 1
-                value = line.removesuffix(b"\r")
-                if not value.strip():
-                    continue
-                taken += 1
-                for place in self._places(value):
-                    groups.setdefault(place, []).append((number, value))
-                if taken == PACK_LINES:
-                    break
-            if not taken:
-                return
-            self.lines += taken
-            pack: list[Line] = []
-            for (origin, stream), numbered in groups.items():
-                values = [value for _, value in numbered]
-                times_us = [self._clock_us()] * len(values) if self._clock_us is not None else None
-                for (number, value), event in zip(
-                    numbered, decode_pack(values, None, times_us, origin, stream), strict=True
-                ):
-                    if not isinstance(event, _NO_NEWS) and event.ts_us > self.newest_us:
-                        self.newest_us = event.ts_us
-                    pack.append(Line(number, value, origin, stream, event))
-            yield pack
+        while numbered := list(islice(self._numbered, PACK_LINES)):
+            yield self.take(numbered)
+
+    def take(self, numbered: Iterable[tuple[int, bytes]]) -> list[Line]:
+        """Understand some lines; blank ones are passed over."""
+        groups: dict[tuple[Origin, Stream], list[tuple[int, bytes]]] = {}
+        for number, line in numbered:
+            self.bytes += len(line) + 1
+            value = line.removesuffix(b"\r")
+            if not value.strip():
+                continue
+            self.lines += 1
+            for place in self._places(value):
+                groups.setdefault(place, []).append((number, value))
+        pack: list[Line] = []
+        for (origin, stream), found in groups.items():
+            values = [value for _, value in found]
+            times_us = [self._clock_us()] * len(values) if self._clock_us is not None else None
+            for (number, value), event in zip(found, decode_pack(values, None, times_us, origin, stream), strict=True):
+                if not isinstance(event, _NO_NEWS) and event.ts_us > self.newest_us:
+                    self.newest_us = event.ts_us
+                pack.append(Line(number, value, origin, stream, event))
+        return pack
 
     def _places(self, value: bytes) -> Iterable[tuple[Origin, Stream]]:
         """The origin and the streams of a line; of one that does not say, those of the line before it."""
@@ -159,7 +159,7 @@ class Reader:
             peek = _peek(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return (self._last,)
-        origin = self._origin or (peek.origin if _is_origin(peek.origin) else None)
+        origin = self.origin or (peek.origin if _is_origin(peek.origin) else None)
         if origin is None or peek.type not in _STREAM_OF_TYPE:
             return ((origin or self._last[0], self._last[1]),)
         stream = _STREAM_OF_TYPE[peek.type]

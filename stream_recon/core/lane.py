@@ -282,6 +282,12 @@ class Lane:
         self.books.settle_all()
         self.windows.settle_restored()
 
+    def shorten(self, horizon_us: int) -> None:
+        """Remember what agrees for no longer than that from now on; forgets at once what is older."""
+        self.book.horizon_us = horizon_us
+        self.books.rules = self.books.rules._replace(horizon_us=horizon_us)
+        self.windows.rules = self.windows.rules._replace(horizon_us=horizon_us)
+
     def restore(self, changes: Changes) -> None:
         """Fold one drained `Changes` into this lane."""
         restore(self, changes)

@@ -7,9 +7,9 @@ as `running`, and once as what it came to. All times are microseconds since the 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition, Identity
 from stream_recon.domain.events import Origin, Stream
@@ -18,6 +18,14 @@ RunStatus = Literal["running", "completed", "partial", "failed"]
 FINAL: frozenset[RunStatus] = frozenset({"completed", "partial", "failed"})
 LISTED = 100
 """So many discrepancies a published result lists; all of them are alerts."""
+
+
+class CheckpointAt(Struct, frozen=True):
+    """Where the closing state of a run lies in one partition of recon.partials.v1."""
+
+    run_id: str
+    first_offset: int
+    end_offset: int
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -70,6 +78,10 @@ class Certificate(Struct, kw_only=True):
     duplicates: int
     rejected: int
     """Records that could not be understood."""
+    strategy: str
+    """The type by which it was done."""
+    config: dict[str, Any]
+    """The `ReconciliationConfig` it ran under."""
     config_version: int
     config_digest: str
     contracts_digest: str
@@ -90,7 +102,8 @@ class Summary(Struct, kw_only=True):
     by_severity: dict[str, int] = {}
     by_identity: dict[str, int] = {}
     by_verdict: dict[str, int] = {}
-    """MATCHED, BREAK and INDETERMINATE, in records or keys compared."""
+    """MATCHED: fills that both sides agree on; BREAK: discrepancies; INDETERMINATE: what waits, or could not be
+    understood or placed; UNVERIFIED: fills of which the other side, by its contract, sends none."""
     indeterminate: dict[str, int] = {}
     """Feed conditions by reason."""
     critical_issues: int = 0
@@ -117,7 +130,7 @@ class ReconciliationResult(Struct, kw_only=True):
     discrepancies_found: int = 0
     auto_resolved_count: int = 0
     manual_resolution_required: int = 0
-    summary: Summary = Summary()
+    summary: Summary = field(default_factory=Summary)
     errors: list[str] = []
     requested_type: str | None = None
     """Where another type was run than was asked for."""
@@ -129,6 +142,12 @@ class ReconciliationResult(Struct, kw_only=True):
     conditions: list[FeedCondition] = []
     command_id: str | None = None
     issued_by: str | None = None
+    command_offset: int | None = None
+    """Where the command lies on recon.control.v1."""
+    plan: dict[str, Any] | None = None
+    """While it runs: what its coordinator needs to go on after a restart. Of a set_config: what it set."""
+    checkpoints: dict[str, CheckpointAt] = {}
+    """By partition, where its closing state lies, for an incremental run to go on from."""
     notes: list[str] = []
     """What the reader has to know: that a missed run was caught up, that there was no checkpoint, and the like."""
 

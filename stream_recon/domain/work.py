@@ -12,15 +12,7 @@ from msgspec import Struct
 
 from stream_recon.domain.commands import AlertCommand
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
-from stream_recon.domain.results import Scope, TopicCut, Unsettled
-
-
-class CheckpointAt(Struct, frozen=True):
-    """Where the closing state of an earlier run lies in one partition of recon.partials.v1."""
-
-    run_id: str
-    first_offset: int
-    end_offset: int
+from stream_recon.domain.results import CheckpointAt, Scope, TopicCut, Unsettled
 
 
 class ReplayItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="replay"):
@@ -28,11 +20,16 @@ class ReplayItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="repla
 
     run_id: str
     type: str
+    """What the run is called."""
+    strategy: str
+    """By what it is done: another type only where a schedule names one."""
     scope: Scope
     deadline_us: int
     """By the clock: what has not settled by then is told as such."""
     config: dict[str, Any]
     """The `ReconciliationConfig` it runs under."""
+    starts: dict[str, int] | None = None
+    """By topic, where to begin; None: where the scope's time does."""
     ends: dict[str, int] | None = None
     """By topic, where to stop; None: where it has settled."""
     checkpoint: CheckpointAt | None = None
@@ -81,7 +78,7 @@ class ConfigItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="confi
 
 
 class CancelItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="cancel"):
-    """For the run lane: a run that nobody wants any more."""
+    """For the run lane: a run that is over, answered or not wanted any more."""
 
     run_id: str
 
@@ -94,6 +91,8 @@ class Partial(Struct, kw_only=True, tag_field="answer", tag="partial"):
 
     run_id: str
     partition: int
+    attempt: str = ""
+    """Parts belong together that have this in common."""
     part: int = 1
     parts: int = 1
     discrepancies: list[Discrepancy] = []
@@ -109,6 +108,10 @@ class Partial(Struct, kw_only=True, tag_field="answer", tag="partial"):
     seconds: dict[str, float] = {}
     checkpoint: CheckpointAt | None = None
     """Where its closing state lies."""
+    checkpoint_of: str | None = None
+    """The run on whose closing state it was built."""
+    accounts: list[str] = []
+    """Of the accounts that were asked for, those it knows."""
 
 
 class Progress(Struct, kw_only=True, tag_field="answer", tag="progress"):

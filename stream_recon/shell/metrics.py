@@ -42,6 +42,24 @@ DISAGREEMENTS = Counter(
     ["direction"],
 )
 PARTITIONS = Gauge("stream_recon_partitions", "Partition numbers held")
+RUNS = Counter("stream_recon_runs", "Runs, by reconciliation type and what they came to", ["type", "status"])
+RUN_SECONDS = Histogram(
+    "stream_recon_run_seconds", "How long runs took, by type", ["type"],
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000),
+)  # fmt: skip
+RUN_RECORDS = Counter("stream_recon_run_records", "Records that runs have processed, by type", ["type"])
+RUN_SUCCEEDED = Gauge("stream_recon_run_last_success_timestamp_seconds", "When a type last completed", ["type"])
+RETRIES = Counter("stream_recon_run_retries", "Attempts beyond the first, by type", ["type"])
+FALLBACKS = Counter("stream_recon_run_fallbacks", "Runs in place of a type that is not supported, by type", ["type"])
+
+
+def count_run(kind: str, status: str, took_s: float, records: int, end_us: int | None) -> None:
+    """Note what a run came to."""
+    RUNS.labels(kind, status).inc()
+    RUN_SECONDS.labels(kind).observe(took_s)
+    RUN_RECORDS.labels(kind).inc(records)
+    if status == "completed" and end_us is not None:
+        RUN_SUCCEEDED.labels(kind).set(end_us / 1e6)
 
 
 def serve(port: int, alive: Callable[[], bool], ready: Callable[[], bool]) -> int:

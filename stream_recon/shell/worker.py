@@ -22,7 +22,7 @@ from stream_recon.shell.restoring import Restorer
 from stream_recon.shell.settings import RefusedError
 from stream_recon.shell.topics import verify
 from stream_recon.shell.watchdog import end_process, watch
-from stream_recon.strategies.registry import REGISTRY
+from stream_recon.strategies.registry import NINE
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -55,7 +55,7 @@ def run(settings: WorkerSettings) -> NoReturn:
     says what).
     """
     configure_logging(settings)
-    _log.info("runs", strategies=[strategy.type for strategy in REGISTRY.values() if strategy.continuous])
+    _log.info("runs", strategies=[strategy.type for strategy in NINE if strategy.continuous])
     asyncio.run(_run(settings))
     raise AssertionError("the process has ended")  # mypy knows less of asyncio.run
 

@@ -1,0 +1,174 @@
+"""From what the partitions of a run answered to its result: a pure function, whatever the order of the answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import structs
+
+from stream_recon.core.runs import digest
+from stream_recon.domain.amounts import EXACT, plain, to_decimal
+from stream_recon.domain.discrepancies import auto_resolvable
+from stream_recon.domain.results import LISTED, Certificate, ReconciliationResult, Scope, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+    from stream_recon.domain.work import Partial
+
+_SEVERITY_RANK = {"critical": 0, "warning": 1, "info": 2}
+TOP_ACCOUNTS = 10
+
+
+class Rules(NamedTuple):
+    """What a run was done by, for its certificate."""
+
+    strategy: str
+    config: dict[str, Any]
+    config_version: int
+    config_digest: str
+    contracts_digest: str
+    instruments_digest: str
+    code_version: str
+
+
+def gather(parts: Iterable[Partial]) -> Partial:
+    """The parts of one partition's answer as one."""
+    ordered = sorted({part.part: part for part in parts}.values(), key=lambda part: part.part)
+    return structs.replace(
+        ordered[0],
+        discrepancies=[each for part in ordered for each in part.discrepancies],
+        conditions=[each for part in ordered for each in part.conditions],
+        parts=1,
+    )
+
+
+def conclude(  # noqa: PLR0913 - all that a result is made of
+    begun: ReconciliationResult,
+    scope: Scope,
+    rules: Rules,
+    partials: Sequence[Partial],
+    *,
+    end_us: int,
+    corrected: Collection[str] = (),
+    missing: Collection[int] = (),
+    checkpoint: str | None = None,
+) -> ReconciliationResult:
+    """The result of a run whose partitions have answered.
+
+    `corrected`: ids of discrepancies that were corrected; `missing`: partitions that did not answer in time.
+    """
+    ordered = sorted(partials, key=lambda each: each.partition)
+    found = sorted(
+        (each for partial in ordered for each in partial.discrepancies),
+        key=lambda each: (_SEVERITY_RANK[each.severity], each.alert_id),
+    )
+    conditions = [each for partial in ordered for each in partial.conditions]
+    late = [each for partial in ordered for each in partial.unsettled]
+    counts = Counter[str]()
+    for partial in ordered:
+        counts.update(partial.counts)
+    errors = [f"partition {partial.partition}: {error}" for partial in ordered for error in partial.errors]
+    errors += [f"partition {number}: it did not answer in time" for number in sorted(missing)]
+    certificate = Certificate(
+        scope=scope,
+        topics=[cut for partial in ordered for cut in partial.topics],
+        unsettled=late,
+        records=counts["consumed"],
+        duplicates=counts["duplicate"],
+        rejected=counts["rejected"],
+        verdicts_digest=digest(found, conditions, late, sorted(counts.items())),
+        checkpoint=checkpoint,
+        **rules._asdict(),
+    )
+    result = structs.replace(
+        begun,
+        status="failed" if errors and not ordered_without_errors(ordered) else
+        "partial" if errors or late or conditions else "completed",
+        end_time_us=end_us,
+        total_records_processed=counts["consumed"],
+        discrepancies_found=len(found),
+        auto_resolved_count=len(corrected),
+        manual_resolution_required=sum(
+            not each.explained_by and each.alert_id not in corrected and not auto_resolvable(each) for each in found
+        ),
+        summary=_summary(found, conditions, counts, ordered),
+        errors=[*begun.errors, *errors],
+        notes=list(dict.fromkeys([*begun.notes, *(note for partial in ordered for note in partial.notes)])),
+        config_version=rules.config_version,
+        certificate=certificate,
+        discrepancies=found,
+        conditions=conditions,
+    )  # fmt: skip
+    certificate.digest = result_digest(result)
+    return result
+
+
+def ordered_without_errors(partials: Sequence[Partial]) -> list[Partial]:
+    """Those that did not fail."""
+    return [partial for partial in partials if not partial.errors]
+
+
+def published_form(result: ReconciliationResult) -> ReconciliationResult:
+    """The result with no more discrepancies than one record should list."""
+    return structs.replace(result, discrepancies=result.discrepancies[:LISTED], conditions=result.conditions[:LISTED])
+
+
+def result_digest(result: ReconciliationResult) -> str:
+    """A hash over all that a result says, but for its id, its times, and who asked for it."""
+    certificate = result.certificate
+    assert certificate is not None
+    shown = published_form(result)
+    return digest(
+        structs.replace(
+            shown,
+            reconciliation_id="", start_time_us=0, end_time_us=0, command_id=None, issued_by=None, plan=None,
+            command_offset=None, checkpoints={},
+            summary=structs.replace(shown.summary, seconds={}), certificate=structs.replace(certificate, digest=""),
+        )
+    )  # fmt: skip
+
+
+def _summary(
+    found: Sequence[Discrepancy], conditions: Sequence[FeedCondition], counts: Counter[str], partials: Sequence[Partial]
+) -> Summary:
+    accounts = Counter(each.account for each in found)
+    seconds = Counter[str]()
+    for partial in partials:
+        seconds.update(partial.seconds)
+    return Summary(
+        by_kind=_count(each.kind for each in found),
+        by_severity=_count(each.severity for each in found),
+        by_identity=_count(each.identity for each in found),
+        by_verdict={
+            "MATCHED": counts["matched"], "BREAK": len(found), "UNVERIFIED": counts["unheard"],
+            "INDETERMINATE": counts["waiting"] + counts["unverified"] + counts["rejected"],
+        },
+        indeterminate=_count(each.reason for each in conditions),
+        critical_issues=sum(each.severity == "critical" for each in found),
+        pending=sum(partial.pending for partial in partials),
+        explained=sum(bool(each.explained_by) for each in found),
+        net_amounts=_net(found),
+        top_accounts=sorted(accounts.items(), key=lambda each: (-each[1], each[0]))[:TOP_ACCOUNTS],
+        seconds={stage: round(took, 3) for stage, took in sorted(seconds.items())},
+    )  # fmt: skip
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _net(found: Iterable[Discrepancy]) -> dict[str, str]:
+    """What is unexplained, added up by asset, or by instrument where it is one of a position."""
+    net: dict[str, Decimal] = {}
+    with localcontext(EXACT):
+        for each in found:
+            name = each.asset or each.instrument
+            if name is None or each.residual is None or each.identity == "order":
+                continue
+            amounts = [part.amount for part in each.split if part.name == "unexplained"] or [each.residual]
+            net[name] = sum(map(to_decimal, amounts), net.get(name, Decimal(0)))
+    return {name: plain(amount) for name, amount in sorted(net.items()) if amount}

@@ -1,0 +1,248 @@
+"""A run over records: the lane of the stream, told of nothing but what is in scope, and what stands there at a cut.
+
+A run differs from the stream in two things only, and both are here. What it is told: records of other streams than its
+identities need are left out, and those of other accounts count as heartbeats, since they still say how far their source
+is. And what it says: the discrepancies that stand at the end, of its identities, accounts and time, as if they had been
+found for the first time; with what has not settled, which is never taken for agreement.
+
+Nothing here depends on the order in which topics were read, nor on where batches ended.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from msgspec import structs
+
+from stream_recon.core.orders import ENDED
+from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.domain.decode import Rejected
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.domain.events import Heartbeat, Origin, Stream, account_of, default_source
+from stream_recon.domain.lifecycle import STANDING
+from stream_recon.domain.results import TopicCut, Unsettled
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from stream_recon.core.accounts import Account
+    from stream_recon.core.lane import Batch, Lane
+    from stream_recon.core.promises import Class
+    from stream_recon.core.watermarks import Clock
+    from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.discrepancies import Identity
+    from stream_recon.domain.events import Event
+    from stream_recon.domain.results import Scope
+
+CLASSES_OF: dict[Identity, tuple[Class, ...]] = {
+    "trade": ("fill",),
+    "order": ("fill", "order"),
+    "position": ("fill", "position"),
+    "balance": ("fill", "balance", "ledger"),
+    "net_change": ("fill", "ledger"),
+}
+"""The records that each identity is concluded from, and so waits for."""
+_ENCODE = msgspec.json.Encoder(order="sorted").encode
+
+
+class Restriction:
+    """Lets a lane hear of some accounts only; of the others, how far their sources are."""
+
+    def __init__(self, accounts: Collection[str] | None, contracts: Contracts) -> None:
+        self._accounts = frozenset(accounts) if accounts is not None else None
+        self._contracts = contracts
+        self._within_us: dict[tuple[Origin, str, str], int] = {}
+        self._scope: dict[tuple[str, str], bool] = {}
+
+    def apply(self, batch: Batch) -> Batch:
+        """The batch as the lane is to hear it; records in scope keep their places."""
+        if self._accounts is None:
+            return batch
+        events = [self._heard(batch.origin, event) for event in batch.events]
+        return structs.replace(batch, events=events)
+
+    def _heard(self, origin: Origin, event: Event | Rejected) -> Event | Rejected:
+        if isinstance(event, Heartbeat | Rejected) or self._wanted(event.venue, event.account_id):
+            return event
+        source = event.source or default_source(origin, event.venue)
+        through_us = event.ts_us - self._within(origin, event.venue, event.account_id)
+        return Heartbeat(origin=origin, source=source, venue=event.venue, through_us=through_us)
+
+    def _wanted(self, venue: str, account_id: str) -> bool:
+        wanted = self._scope.get((venue, account_id))
+        if wanted is None:
+            assert self._accounts is not None
+            wanted = self._scope[venue, account_id] = account_of(venue, account_id) in self._accounts
+        return wanted
+
+    def _within(self, origin: Origin, venue: str, account_id: str) -> int:
+        within_us = self._within_us.get((origin, venue, account_id))
+        if within_us is None:
+            within_us = self._contracts.of(origin, venue, account_id).order_within_us
+            self._within_us[origin, venue, account_id] = within_us
+        return within_us
+
+
+class Tape:
+    """What was read of one partition of a topic: how much, and a hash of all of it."""
+
+    def __init__(self, topic: str, partition: int, first_offset: int) -> None:
+        self.topic, self.partition, self.first_offset = topic, partition, first_offset
+        self.end_offset = first_offset
+        self.records = 0
+        self._hash = blake2b(digest_size=16)
+
+    def add(self, offset: int, time_us: int, key: bytes | None, value: bytes | None) -> None:
+        """Note one record. Lengths come first, so that no two sequences of records read alike."""
+        self._hash.update(b"%d %d %d %d:" % (offset, time_us, _length(key), _length(value)))
+        self._hash.update(key or b"")
+        self._hash.update(value or b"")
+        self.records += 1
+        self.end_offset = offset + 1
+
+    def cut(self, watermarks: dict[str, int]) -> TopicCut:
+        """What a certificate says of it."""
+        return TopicCut(
+            topic=self.topic, partition=self.partition, first_offset=self.first_offset, end_offset=self.end_offset,
+            records=self.records, digest=self._hash.hexdigest(), watermarks=watermarks,
+        )  # fmt: skip
+
+
+def _length(data: bytes | None) -> int:
+    return -1 if data is None else len(data)
+
+
+class Found(NamedTuple):
+    """What stands at the cut."""
+
+    discrepancies: list[Discrepancy]
+    """By id."""
+    conditions: list[FeedCondition]
+    unsettled: list[Unsettled]
+    pending: int
+    """Records inside grace at the cut, and orders that are still open."""
+    verdicts: dict[str, int]
+    """`unheard`: fills that nobody sends a counterpart of."""
+
+
+def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *, pending: bool = True) -> Found:
+    """What stands in a lane, of a scope. Nothing may be left undrained."""
+    discrepancies: list[Discrepancy] = []
+    conditions: list[FeedCondition] = []
+    for alert in lane.register.newest.values():
+        if alert.status not in STANDING:
+            continue
+        if isinstance(alert, FeedCondition):
+            if alert.stream in streams and (alert.account is None or within(scope, alert.account)):
+                conditions.append(structs.replace(alert, version=1, transition="OPENED", status="OPEN", reopened=0))
+        elif covers(scope, alert):
+            discrepancies.append(as_found(alert, strategy))
+    discrepancies.sort(key=lambda each: each.alert_id)
+    conditions.sort(key=lambda each: each.alert_id)
+    waiting, unheard = _waiting(lane, scope)
+    open_orders = _open_orders(lane, scope)
+    return Found(
+        discrepancies,
+        conditions,
+        unsettled(lane, scope, streams),
+        waiting + open_orders if pending else 0,
+        {"unheard": unheard, "waiting": waiting if pending else 0},
+    )
+
+
+def within(scope: Scope, account: str) -> bool:
+    """Whether an account is looked at."""
+    return scope.accounts is None or account in scope.accounts
+
+
+def covers(scope: Scope, alert: Discrepancy) -> bool:
+    """Whether a discrepancy is one that the run may speak of."""
+    return (
+        alert.identity in scope.identities
+        and within(scope, alert.account)
+        and scope.from_us <= alert.event_us <= scope.to_us
+    )
+
+
+def as_found(alert: Discrepancy, strategy: str) -> Discrepancy:
+    """A discrepancy as if it were found for the first time: what it is, without what has become of it."""
+    return structs.replace(
+        alert, version=1, transition="OPENED", status="OPEN", reopened=0, opened_us=alert.due_us, strategy=strategy
+    )
+
+
+def unsettled(lane: Lane, scope: Scope, streams: Collection[Stream]) -> list[Unsettled]:
+    """The feeds that have not passed the cut, by how long conclusions about that time would have to wait for them."""
+    held: dict[tuple[Origin, Stream, str], Unsettled] = {}
+    for account in lane.directory.accounts.values():
+        if not within(scope, account.name):
+            continue
+        wait_us = max(account.grace_us) + max(account.within_us)
+        for clock in _clocks(account, scope):
+            if clock.stream not in streams or clock.watermark_us >= scope.to_us + wait_us:
+                continue
+            slowest = clock.slowest()
+            name = slowest.name if slowest is not None else default_source(clock.origin, clock.venue)
+            place = clock.origin, clock.stream, name
+            held[place] = Unsettled(
+                origin=clock.origin, stream=clock.stream, partition=lane.partition or 0, source=name,
+                watermark_us=slowest.watermark_us if slowest is not None else UNKNOWN_US,
+                waiting=max(clock.owed, held[place].waiting if place in held else 0),
+            )  # fmt: skip
+    return [held[place] for place in sorted(held)]
+
+
+def _clocks(account: Account, scope: Scope) -> Iterable[Clock]:
+    """The clocks that conclusions about an account wait for."""
+    if account.book is None:
+        return [account.clocks[o] for o in (0, 1) if account.feeds.promises[o] != "absent"]
+    classes = tuple(dict.fromkeys(kind for identity in scope.identities for kind in CLASSES_OF[identity]))
+    return account.book.promises.waited_for(classes)
+
+
+def _waiting(lane: Lane, scope: Scope) -> tuple[int, int]:
+    """Fills up to the cut that wait for their counterpart, and those of which none is sent."""
+    waiting = unheard = 0
+    accounts: dict[str, Account | None] = {
+        account.name: account for account in lane.directory.accounts.values() if within(scope, account.name)
+    }
+    for o in (0, 1):
+        for key, seen in lane.book.waiting[o].items():
+            account = accounts.get(key.split("\x1f", 1)[0])
+            if account is not None and seen.ts_us <= scope.to_us:
+                absent = account.feeds.promises[1 - o] == "absent"
+                unheard, waiting = unheard + absent, waiting + (not absent)
+    return waiting, unheard
+
+
+def _open_orders(lane: Lane, scope: Scope) -> int:
+    if "order" not in scope.identities:
+        return 0
+    return sum(
+        1
+        for account in lane.directory.accounts.values()
+        if account.book is not None and within(scope, account.name)
+        for known in account.book.orders.known.values()
+        if known.first_us <= scope.to_us
+        and any(update is not None for update in known.newest)
+        and not any(update is not None and update.status in ENDED for update in known.newest)
+    )
+
+
+def watermarks(lane: Lane) -> dict[tuple[Origin, Stream], dict[str, int]]:
+    """How far each source is, by topic."""
+    return {
+        place: {name: source.watermark_us for name, source in sorted(sources.items())}
+        for place, sources in lane.directory.sources.items()
+    }
+
+
+def digest(*parts: object) -> str:
+    """32 hex digits over anything that can be written as JSON, keys in order."""
+    hashed = blake2b(digest_size=16)
+    for part in parts:
+        hashed.update(_ENCODE(part))
+        hashed.update(b"\n")
+    return hashed.hexdigest()

@@ -1,0 +1,305 @@
+"""Replaying the log of one partition number for a run: from where its time begins to where the feeds have settled.
+
+What is read goes through a lane of its own, always from the topic that is furthest behind in event time, so that little
+waits. Once the ends of the logs are reached and some feed has not passed the cut, more is waited for, until the run's
+deadline; then what has not settled is told as such. The state of the stream is neither used nor touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+from aiokafka.structs import TopicPartition
+
+from stream_recon.core.lane import Batch, Lane
+from stream_recon.core.memory import Changes
+from stream_recon.core.runs import Restriction, Tape, find, unsettled, watermarks
+from stream_recon.core.trades import Rules
+from stream_recon.domain.config import ReconciliationConfig
+from stream_recon.domain.decode import decode_pack
+from stream_recon.domain.discrepancies import FeedCondition, Thresholds, alert_id
+from stream_recon.domain.events import default_source
+from stream_recon.domain.work import Answer, CheckpointPart, Partial
+from stream_recon.shell.clients import new_reader, read_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiokafka import AIOKafkaConsumer
+
+    from stream_recon.core.lane import Lane as AnyLane
+    from stream_recon.domain.events import Origin, Stream
+    from stream_recon.domain.results import CheckpointAt, TopicCut
+    from stream_recon.domain.work import ReplayItem
+    from stream_recon.shell.settings import WorkerSettings
+    from stream_recon.strategies.registry import Strategy
+
+HOUR_US = 3_600_000_000
+ANY_HORIZON_US = 1 << 62
+CARRIED_US = HOUR_US
+"""How far back a checkpoint remembers what agreed."""
+_MARGIN_US = HOUR_US
+"""What is told of a time may have reached Kafka that much earlier, by clocks that are wrong."""
+_SETTLE_S = 0.2
+_PART_BYTES = 800_000
+_ANSWER: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+_LATE = "LATE_BEYOND_HORIZON"
+
+
+class Cancelled(Exception):  # noqa: N818 - it ends a replay, and is no error
+    """Nobody wants the run any more."""
+
+
+class Oversight(Protocol):
+    """Who may hold up a replay, and hears how far it is."""
+
+    async def step(self, stage: str, records: int, of: int) -> None:
+        """Called after each batch; returns when it may go on.
+
+        Raises:
+            Cancelled: it is to end.
+        """
+
+
+class Replayed(NamedTuple):
+    """What a replay came to."""
+
+    partial: Partial
+    checkpoint: list[CheckpointPart]
+    """Its closing state, if that was asked for."""
+    beyond: bool
+    """Something lay further back than the checkpoint that it began from remembers."""
+
+
+class _Log:
+    """One source topic's partition as it is being read."""
+
+    def __init__(self, tp: TopicPartition, carried: tuple[Origin, Stream], start: int, end: int) -> None:
+        self.tp, self.carried = tp, carried
+        self.position, self.end = start, end
+        self.newest_us = -1
+        self.tape = Tape(tp.topic, tp.partition, start)
+
+
+class Replay:
+    """One partition number of one run."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a replay is of
+        self, settings: WorkerSettings, strategy: Strategy, partition: int, item: ReplayItem, oversight: Oversight,
+        carried: Iterable[CheckpointPart] = (),
+    ) -> None:  # fmt: skip
+        self._settings, self._strategy, self._item, self._oversight = settings, strategy, item, oversight
+        self._partition = partition
+        self._config = ReconciliationConfig(**item.config)
+        self._restriction = Restriction(item.scope.accounts, settings.contracts)
+        self._sources = {
+            topic: carried for topic, carried in settings.plan.sources().items() if carried[1] in strategy.streams
+        }
+        self._next: dict[str, int] = {}
+        parts = list(carried)
+        self._lane: AnyLane = Lane(partition, settings.contracts, self._rules(CARRIED_US if parts else ANY_HORIZON_US))
+        for part in parts:
+            self._lane.restore(msgspec.msgpack.decode(part.changes, type=Changes))
+            self._next = part.next
+        self._began_from = parts[0].run_id if parts else None
+        self._records = 0
+
+    def _rules(self, horizon_us: int) -> Rules:
+        thresholds = Thresholds(self._config.max_discrepancy_threshold, self._config.auto_resolve_threshold)
+        return Rules(
+            horizon_us=horizon_us, thresholds=thresholds, instruments=self._settings.instruments, idle_fills_kept=None,
+            window_us=0,
+        )  # fmt: skip
+
+    async def run(self) -> Replayed:
+        """Read, compare, and say what stands at the cut.
+
+        Raises:
+            Cancelled: the run is over.
+            KafkaError: the log cannot be read.
+        """
+        started = time.perf_counter()
+        async with new_reader(self._settings) as reader:
+            logs, truncated = await self._open(reader)
+            await self._read(reader, logs)
+            read_s = time.perf_counter() - started
+            if self._item.ends is None:
+                await self._settle(reader, logs)
+        settled_s = time.perf_counter() - started - read_s
+        self._lane.tick({})
+        self._lane.drain()
+        partial = self._partial(logs, truncated)
+        partial.seconds = {
+            "read and compare": read_s, "settle": settled_s,
+            "conclude": time.perf_counter() - started - read_s - settled_s,
+        }  # fmt: skip
+        beyond = self._began_from is not None and any(each.reason == _LATE for each in partial.conditions)
+        keeps = self._item.keep_checkpoint and not beyond
+        return Replayed(partial, self._checkpoint(logs) if keeps else [], beyond)
+
+    async def _open(self, reader: AIOKafkaConsumer) -> tuple[list[_Log], list[FeedCondition]]:
+        tps = {TopicPartition(topic, self._partition): carried for topic, carried in self._sources.items()}
+        reader.assign(list(tps))
+        begins, ends = await asyncio.gather(reader.beginning_offsets(list(tps)), reader.end_offsets(list(tps)))
+        from_ms = max(0, (self._item.scope.from_us - _MARGIN_US) // 1000)
+        found = await reader.offsets_for_times(dict.fromkeys(tps, from_ms))
+        logs, truncated = [], []
+        for tp, carried in tps.items():
+            at = found[tp].offset if found.get(tp) is not None else ends[tp]
+            start = (self._item.starts or self._next).get(tp.topic, at)
+            if start < begins[tp]:
+                raise LookupError(
+                    f"{tp.topic} partition {tp.partition}: records {start} to {begins[tp] - 1} are no longer there"
+                )
+            asked = self._item.ends
+            end = min(asked.get(tp.topic, ends[tp]), ends[tp]) if asked is not None else ends[tp]
+            logs.append(_Log(tp, carried, start, end))
+            reader.seek(tp, start)
+            first_ms = found[tp].timestamp if found.get(tp) is not None else None
+            if 0 < begins[tp] == start and not self._next and first_ms is not None:
+                first_us = first_ms * 1000
+                if first_us > self._item.scope.from_us:
+                    truncated.append(self._truncated(tp, carried, first_us))
+        return logs, truncated
+
+    def _truncated(self, tp: TopicPartition, carried: tuple[Origin, Stream], first_us: int) -> FeedCondition:
+        origin, stream = carried
+        return FeedCondition(
+            alert_id=alert_id("LOOKBACK_TRUNCATED", tp.topic, str(tp.partition)), version=1, transition="OPENED",
+            status="OPEN", reason="LOOKBACK_TRUNCATED", severity="warning", origin=origin,
+            source=default_source(origin, "*"), stream=stream, partition=tp.partition, account=None, since_us=first_us,
+            waiting=0,
+            cause=f"{tp.topic} partition {tp.partition} keeps nothing from before this time, and what was asked for "
+            "begins earlier: lengthen its retention, or ask for a shorter lookback",
+        )  # fmt: skip
+
+    async def _read(self, reader: AIOKafkaConsumer, logs: list[_Log]) -> None:
+        """Read all logs to their ends."""
+        while behind := [log for log in logs if log.position < log.end]:
+            log = min(behind, key=lambda each: (each.newest_us, each.tp.topic))
+            took = await reader.getmany(log.tp, timeout_ms=500, max_records=self._config.batch_size)
+            records = [record for record in took.get(log.tp, []) if record.offset < log.end]
+            if records:
+                self._step(log, records)
+            log.position = max(log.position, min(await reader.position(log.tp), log.end))
+            left = sum(each.end - each.position for each in logs)
+            await self._oversight.step("read", self._records, self._records + left)
+
+    def _step(self, log: _Log, records: list[Any]) -> None:
+        origin, stream = log.carried
+        times_us = [record.timestamp * 1000 for record in records]
+        values = [record.value for record in records]
+        keys = [record.key for record in records]
+        counts = [len(record.headers) for record in records]
+        events = decode_pack(values, keys, times_us, origin, stream, counts)
+        for record, time_us in zip(records, times_us, strict=True):
+            log.tape.add(record.offset, time_us, record.key, record.value)
+        newest_us = max((getattr(event, "ts_us", getattr(event, "through_us", -1)) for event in events), default=-1)
+        log.newest_us = max(log.newest_us, newest_us)
+        batch = Batch(
+            origin, stream, log.tp.topic, [record.offset for record in records], times_us,
+            [value or b"" for value in values], events,
+        )  # fmt: skip
+        self._lane.step(self._restriction.apply(batch))
+        self._lane.drain()
+        self._records += len(records)
+
+    async def _settle(self, reader: AIOKafkaConsumer, logs: list[_Log]) -> None:
+        """Wait until all feeds have passed the cut, at most until the deadline."""
+        while unsettled(self._lane, self._item.scope, self._strategy.streams):
+            if time.time_ns() // 1000 >= self._item.deadline_us:
+                return
+            await asyncio.sleep(_SETTLE_S)
+            ends = await reader.end_offsets([log.tp for log in logs])
+            for log in logs:
+                log.end = ends[log.tp]
+            await self._read(reader, logs)
+            await self._oversight.step("settle", self._records, self._records)
+
+    def _partial(self, logs: list[_Log], truncated: list[FeedCondition]) -> Partial:
+        scope = self._item.scope
+        found = find(
+            self._lane, scope, self._strategy.streams, self._item.type, pending=self._config.include_pending_trades
+        )
+        counts = self._lane.counts | found.verdicts
+        counts["consumed"] = self._records  # of a lane that goes on, what is new
+        known = self._lane.directory.by_name
+        return Partial(
+            run_id=self._item.run_id, partition=self._partition, discrepancies=found.discrepancies,
+            conditions=[*found.conditions, *truncated], unsettled=found.unsettled, topics=self._cuts(logs),
+            counts=counts, pending=found.pending, accounts=[name for name in scope.accounts or () if name in known],
+            checkpoint_of=self._began_from,
+        )  # fmt: skip
+
+    def _cuts(self, logs: list[_Log]) -> list[TopicCut]:
+        far = watermarks(self._lane)
+        cuts = []
+        for log in logs:
+            log.tape.end_offset = log.position
+            cuts.append(log.tape.cut(far.get(log.carried, {})))
+        return cuts
+
+    def _checkpoint(self, logs: list[_Log]) -> list[CheckpointPart]:
+        self._lane.shorten(CARRIED_US)
+        self._lane.drain()
+        positions = {log.tp.topic: log.position for log in logs}
+        pieces = [msgspec.msgpack.encode(changes) for changes in self._lane.snapshot(2_000)]
+        return [
+            CheckpointPart(
+                run_id=self._item.run_id, partition=self._partition, number=number, last=number == len(pieces),
+                next=positions, changes=piece,
+            )
+            for number, piece in enumerate(pieces, 1)
+        ]  # fmt: skip
+
+
+def parts_of(partial: Partial) -> list[Partial]:
+    """A partial in parts small enough to be one record each."""
+    rest: list[Any] = [*partial.discrepancies, *partial.conditions]
+    if not rest:
+        return [partial]
+    parts: list[Partial] = []
+    taken: list[Any] = []
+    size = 0
+
+    def put() -> None:
+        of = {
+            "discrepancies": [each for each in taken if not isinstance(each, FeedCondition)],
+            "conditions": [each for each in taken if isinstance(each, FeedCondition)],
+        }
+        parts.append(
+            msgspec.structs.replace(partial, **of) if not parts else
+            Partial(run_id=partial.run_id, partition=partial.partition, attempt=partial.attempt, **of)  # type: ignore[arg-type]  # as above
+        )  # fmt: skip
+
+    for each in rest:
+        length = len(msgspec.json.encode(each))
+        if taken and size + length > _PART_BYTES:
+            put()
+            taken, size = [], 0
+        taken.append(each)
+        size += length
+    put()
+    return [msgspec.structs.replace(part, part=number, parts=len(parts)) for number, part in enumerate(parts, 1)]
+
+
+async def read_checkpoint(settings: WorkerSettings, partition: int, at: CheckpointAt) -> list[CheckpointPart]:
+    """The closing state of an earlier run; nothing, where it is not all there."""
+    found: list[CheckpointPart] = []
+
+    def note(_: TopicPartition, record: Any) -> None:  # noqa: ANN401 - untyped
+        answer = _ANSWER.decode(record.value)
+        if isinstance(answer, CheckpointPart) and answer.run_id == at.run_id:
+            found.append(answer)
+
+    tp = TopicPartition(settings.plan.name("partials"), partition)
+    async with new_reader(settings) as reader:
+        begins = await reader.beginning_offsets([tp])
+    if begins[tp] > at.first_offset:
+        return []
+    await read_spans(settings, {tp: (at.first_offset, at.end_offset)}, note)
+    whole = [part.number for part in found] == list(range(1, len(found) + 1)) and found and found[-1].last
+    return found if whole else []
