@@ -33,7 +33,8 @@ from stream_recon.core.account_book import AGENDAS, agenda_of
 from stream_recon.core.books import subject_of
 from stream_recon.core.errands import Part
 from stream_recon.core.newest import unpack
-from stream_recon.core.scope import in_scope, standing
+from stream_recon.core.runs import covers
+from stream_recon.core.scope import standing
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import STREAMED, Discrepancy, by_run
 from stream_recon.domain.events import account_of
@@ -115,8 +116,8 @@ def _take_part(
     answers = []
     if parts is not None:
         names = {name for each in parts for name in each.found}
-        cleared = _clear(lane, item.scope, names)
-        missed = [] if behind else list(_missed(lane, item, names))
+        cleared = _clear(lane, item.scope, names) if item.settled else 0
+        missed = list(_missed(lane, item, names)) if item.settled and not behind else []
         found += [Disagreement("stream_only", name) for name in missed]
         answers.append(_answer(lane, parts, cleared, missed))
     given_up = lane.errands.give_up()
@@ -145,7 +146,7 @@ def _clear(lane: Lane, scope: Scope, found: set[str]) -> int:
     gone = [
         kept.alert_id
         for kept in lane.register.newest.discrepancies()
-        if kept.by_run and kept.status != "CLEARED" and kept.alert_id not in found and in_scope(unpack(kept), scope)
+        if kept.by_run and kept.status != "CLEARED" and kept.alert_id not in found and covers(scope, unpack(kept))
     ]
     known_us = max((feeds.known_us() for feeds in lane.directory.feeds.values()), default=UNKNOWN_US)
     for alert_id in gone:
@@ -157,11 +158,11 @@ def _clear(lane: Lane, scope: Scope, found: set[str]) -> int:
 def _missed(lane: Lane, item: FindingsItem, found: set[str]) -> Iterator[str]:
     """What the stream lane holds open, and the run would have found."""
     for alert in standing(lane.register.newest, item.scope):
-        if not by_run(alert) and alert.alert_id not in found and _covers(item, alert):
+        if not by_run(alert) and alert.alert_id not in found and _rests_within(item, alert):
             yield alert.alert_id
 
 
-def _covers(item: FindingsItem, alert: Discrepancy) -> bool:
+def _rests_within(item: FindingsItem, alert: Discrepancy) -> bool:
     """Whether a run has read all that an alert rests on, and nothing of it lies before what it looked at."""
     since_us = item.scope.from_us
     if alert.interval is not None and alert.interval.from_us < since_us:

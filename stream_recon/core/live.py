@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_recon.core.account_book import FOLD, agenda_of
-from stream_recon.core.scope import standing, within
+from stream_recon.core.runs import digest, watermarks, within
+from stream_recon.core.scope import standing
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import Origin, Stream
@@ -52,23 +52,25 @@ def answer(lane: Lane, item: LiveItem, topics: Topics, reached: Mapping[str, int
     """What stands inside the scope now, in parts; `reached` is the first offset of each topic that is not applied."""
     scope, partition = item.scope, lane.partition or 0
     behind = not_reached(item, reached)
-    parts = list(_parts([*_conditions(lane, scope), *standing(lane.register.newest, scope)]))
+    waiting, unheard = _fills(lane, scope)
     first = Partial(
         run_id=item.run_id,
         partition=partition,
         unsettled=[_unsettled(lane, *topics[topic], behind[topic]) for topic in behind if topic in topics],
-        topics=[_cut(lane, topic, carried, reached[topic]) for topic, carried in topics.items()],
-        counts=lane.counts,
-        pending=_pending(lane, scope),
+        topics=_cuts(lane, topics, reached),
+        counts=lane.counts | {"waiting": waiting, "unheard": unheard},
+        pending=waiting + sum(_pending_subjects(lane, scope)),
         notes=[
             f"{topic} partition {partition}: {records} records before the cut were not applied by the deadline"
             for topic, records in behind.items()
         ],
+        accounts=[name for name in scope.accounts or () if name in lane.directory.by_name],
     )
-    rest = [Partial(run_id=item.run_id, partition=partition) for _ in parts[1:]]
-    answers = [first, *rest]
+    parts = list(_parts([*_conditions(lane, scope), *standing(lane.register.newest, scope)]))
+    answers = [first, *(Partial(run_id=item.run_id, partition=partition) for _ in parts[1:])]
+    attempt = digest(sorted(reached.items()))[:8]  # asked and answered again, it is another
     for number, (each, part) in enumerate(zip(answers, parts, strict=True), 1):
-        each.part, each.parts = number, len(answers)
+        each.attempt, each.part, each.parts = attempt, number, len(answers)
         each.conditions = [alert for alert in part if isinstance(alert, FeedCondition)]
         each.discrepancies = [alert for alert in part if isinstance(alert, Discrepancy)]
     return answers
@@ -90,7 +92,7 @@ def _parts(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
 
 def _conditions(lane: Lane, scope: Scope) -> Iterator[FeedCondition]:
     for condition in lane.register.newest.feed_conditions():
-        ours = scope.accounts is None or condition.account is None or condition.account in scope.accounts
+        ours = condition.account is None or within(scope, condition.account)
         if ours and condition.status in STANDING:
             yield msgspec.structs.replace(condition)
 
@@ -106,47 +108,46 @@ def _unsettled(lane: Lane, origin: Origin, stream: Stream, records: int) -> Unse
     )  # fmt: skip
 
 
-def _cut(lane: Lane, topic: str, carried: tuple[Origin, Stream], reached: int) -> TopicCut:
+def _cuts(lane: Lane, topics: Topics, reached: Mapping[str, int]) -> list[TopicCut]:
     """Nothing was read for it: the live state is what was looked at."""
-    watermarks = {source.name: source.watermark_us for source in lane.directory.sources[carried].values()}
-    return TopicCut(
-        topic=topic, partition=lane.partition or 0, first_offset=reached, end_offset=reached, records=0, digest="",
-        watermarks=watermarks,
-    )  # fmt: skip
+    known = watermarks(lane)
+    return [
+        TopicCut(
+            topic=topic, partition=lane.partition or 0, first_offset=reached[topic], end_offset=reached[topic],
+            records=0, digest="", watermarks=known[carried],
+        )
+        for topic, carried in topics.items()
+    ]  # fmt: skip
 
 
 # -- what is pending --------------------------------------------------------------------------------------------------
 
 
-def _pending(lane: Lane, scope: Scope) -> int:
-    """How much of the scope is not due yet: fills, and conclusions about orders, positions, balances and ledgers."""
-    count = sum(1 for _ in _pending_fills(lane, scope)) if "trade" in scope.identities else 0
-    wanted = {name for identity in scope.identities for name in _SUBJECTS.get(identity, ())}
-    return count + sum(_pending_subjects(lane, scope, wanted) if wanted else ())
-
-
-def _pending_fills(lane: Lane, scope: Scope) -> Iterator[str]:
-    """Those that wait for their counterpart, which somebody has promised, and those that may still be amended."""
+def _fills(lane: Lane, scope: Scope) -> tuple[int, int]:
+    """Fills that wait for their counterpart or may still be amended, and those of which nobody promises one."""
+    if "trade" not in scope.identities:
+        return 0, 0
+    waiting = unheard = 0
     for o in (0, 1):
         for key, seen in lane.book.waiting[o].items():
             account = lane.directory.of_key(key)
-            if account.promised[1 - o] and within(scope, account.name, seen.ts_us):
-                yield key
+            if _looked_at(scope, account.name, seen.ts_us):
+                promised = account.promised[1 - o]
+                waiting, unheard = waiting + promised, unheard + (not promised)
     for key in lane.book.cases.undecided():
-        if within(scope, lane.directory.of_key(key).name, lane.book.cases[key].newest_us):
-            yield key
+        waiting += _looked_at(scope, lane.directory.of_key(key).name, lane.book.cases[key].newest_us)
+    return waiting, unheard
 
 
-def _pending_subjects(lane: Lane, scope: Scope, wanted: set[str]) -> Iterator[int]:
-    for account in lane.directory.accounts.values():
+def _pending_subjects(lane: Lane, scope: Scope) -> Iterator[int]:
+    """Of each account, the conclusions about orders, positions, balances and ledgers that are not due yet."""
+    wanted = {name for identity in scope.identities for name in _SUBJECTS.get(identity, ())}
+    for account in lane.directory.accounts.values() if wanted else ():
         book = account.book
-        if book is None:
-            continue
-        waiting = {
-            (agenda, subject)
-            for agenda, heap in book.agendas.items()
-            for due_us, subject in heap
-            if subject != FOLD and subject[0] in wanted and agenda_of(subject) == agenda
-            and within(scope, account.name, due_us - book.promises.wait_us)
-        }  # fmt: skip
-        yield len(waiting)
+        if book is not None:
+            due = ((due_us - book.promises.wait_us, s) for heap in book.agendas.values() for due_us, s in heap)
+            yield len({s for ts_us, s in due if s[0] in wanted and _looked_at(scope, account.name, ts_us)})
+
+
+def _looked_at(scope: Scope, account: str, ts_us: int) -> bool:
+    return scope.from_us <= ts_us <= scope.to_us and within(scope, account)

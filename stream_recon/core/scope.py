@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stream_recon.core.newest import unpack
+from stream_recon.core.runs import covers
 from stream_recon.domain.lifecycle import STANDING
 
 if TYPE_CHECKING:
@@ -24,21 +25,11 @@ KINDS: Mapping[Identity, frozenset[Kind]] = {
 """The kinds that an identity may have: what is of no other kind need not be unpacked."""
 
 
-def in_scope(alert: Discrepancy, scope: Scope) -> bool:
-    """Whether a run of that scope says whether it is so."""
-    return alert.identity in scope.identities and within(scope, alert.account, alert.event_us)
-
-
-def within(scope: Scope, account: str, ts_us: int) -> bool:
-    """Whether a time of an account is looked at."""
-    return scope.from_us <= ts_us <= scope.to_us and (scope.accounts is None or account in scope.accounts)
-
-
 def standing(newest: Newest, scope: Scope) -> Iterator[Discrepancy]:
     """What stands inside the scope, in the order in which it was first published."""
     kinds = frozenset[str]().union(*(KINDS[identity] for identity in scope.identities))
     for kept in newest.discrepancies():
         if kept.status in STANDING and kept.kind in kinds:
             alert = unpack(kept)
-            if in_scope(alert, scope):
+            if covers(scope, alert):
                 yield alert

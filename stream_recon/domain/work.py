@@ -65,6 +65,8 @@ class FindingsItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="fin
     part: int = 1
     parts: int = 1
     notify: bool = True
+    settled: bool = True
+    """False: some feeds had not passed the cut, so what was not found may still be so, and nothing is cleared."""
     ends: dict[str, int] = {}
     """By source topic, the first offset that the run did not read; empty: not told. What rests on later records is no
     disagreement."""
