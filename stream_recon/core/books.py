@@ -235,7 +235,7 @@ class Books:
             book = account.book
             if book is not None:
                 book.know_since(book.idle_since_us)
-                book.causes = {name: cause for name, cause in book.causes.items() if self.register.stands(name)}
+                book.causes = {name: cause for name, cause in book.causes.items() if self.register.holds(name)}
                 self._catch_up(book)
             self.settle(account)
         self.conditions.clear_unheld()

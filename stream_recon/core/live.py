@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_recon.core.runs import digest, watermarks, within
+from stream_recon.core.cases import judge
+from stream_recon.core.runs import digest, open_orders, watermarks, within
 from stream_recon.core.scope import standing
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from stream_recon.core.lane import Lane
-    from stream_recon.domain.discrepancies import Alert, Identity
+    from stream_recon.domain.discrepancies import Alert
     from stream_recon.domain.results import Scope
     from stream_recon.domain.work import LiveItem
 
@@ -33,12 +34,6 @@ PART_BYTES = 800_000
 """What is larger is answered in parts."""
 Topics = Mapping[str, tuple[Origin, Stream]]
 """By name, what each source topic carries."""
-_SUBJECTS: Mapping[Identity, tuple[str, ...]] = {
-    "order": ("order",),
-    "position": ("position",),
-    "balance": ("balance", "ledger", "parts"),
-}
-"""What is judged of each identity in the books of accounts."""
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -59,7 +54,7 @@ def answer(lane: Lane, item: LiveItem, topics: Topics, reached: Mapping[str, int
         unsettled=[_unsettled(lane, *topics[topic], behind[topic]) for topic in behind if topic in topics],
         topics=_cuts(lane, topics, reached),
         counts=lane.counts | {"waiting": waiting, "unheard": unheard},
-        pending=waiting + sum(_pending_subjects(lane, scope)),
+        pending=waiting + open_orders(lane, scope),
         notes=[
             f"{topic} partition {partition}: {records} records before the cut were not applied by the deadline"
             for topic, records in behind.items()
@@ -124,7 +119,7 @@ def _cuts(lane: Lane, topics: Topics, reached: Mapping[str, int]) -> list[TopicC
 
 
 def _fills(lane: Lane, scope: Scope) -> tuple[int, int]:
-    """Fills that wait for their counterpart or may still be amended, and those of which nobody promises one."""
+    """Fills that wait for their counterpart or differ inside grace, and those of which nobody promises one."""
     if "trade" not in scope.identities:
         return 0, 0
     waiting = unheard = 0
@@ -135,18 +130,11 @@ def _fills(lane: Lane, scope: Scope) -> tuple[int, int]:
                 promised = account.promised[1 - o]
                 waiting, unheard = waiting + promised, unheard + (not promised)
     for key in lane.book.cases.undecided():
-        waiting += _looked_at(scope, lane.directory.of_key(key).name, lane.book.cases[key].newest_us)
+        case, account = lane.book.cases[key], lane.directory.of_key(key)
+        clocks = account.clocks
+        judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
+        waiting += bool(judgement.pending) and _looked_at(scope, account.name, case.newest_us)
     return waiting, unheard
-
-
-def _pending_subjects(lane: Lane, scope: Scope) -> Iterator[int]:
-    """Of each account, the conclusions about orders, positions, balances and ledgers that are not due yet."""
-    wanted = {name for identity in scope.identities for name in _SUBJECTS.get(identity, ())}
-    for account in lane.directory.accounts.values() if wanted else ():
-        book = account.book
-        if book is not None:
-            due = ((due_us - book.promises.wait_us, s) for heap in book.agendas.values() for due_us, s in heap)
-            yield len({s for ts_us, s in due if s[0] in wanted and _looked_at(scope, account.name, ts_us)})
 
 
 def _looked_at(scope: Scope, account: str, ts_us: int) -> bool:

@@ -250,7 +250,7 @@ def _restore_cases(lane: Lane, changes: Changes) -> None:
             account.feeds.remember(seen.ts_us, case.key)
         book.schedule(account, case)
         for kind, o in case.opened:
-            if register.stands(trade_alert_id(case.key, kind, o)):
+            if register.holds(trade_alert_id(case.key, kind, o)):
                 book.give_cause(account, case, kind, o)
     book.cases.settle()
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from stream_recon.core.newest import Newest
+from stream_recon.core.newest import Newest, Packed
 from stream_recon.domain.commands import Refused, lacks
 from stream_recon.domain.discrepancies import (
     Alert,
@@ -87,6 +87,11 @@ class Register:
     def stands(self, alert_id: str) -> bool:
         """Whether it is open, acknowledged or not."""
         return self.newest.status(alert_id) in STANDING
+
+    def holds(self, alert_id: str) -> bool:
+        """Whether the stream lane says that it is so, whatever people made of it: then it explains what follows."""
+        kept = self.newest.kept(alert_id)
+        return kept is not None and kept.status != "CLEARED" and not (isinstance(kept, Packed) and kept.by_run)
 
     # -- what records make of it --------------------------------------------------------------------------------------
 

@@ -111,9 +111,9 @@ class Shelf(MutableMapping[str, Case]):
         return +self._counts
 
     def undecided(self) -> Iterator[str]:
-        """The keys of the cases that neither agree nor have anything that stands."""
+        """The keys of the cases of which nothing stands."""
         self.settle()
-        return iter([key for key, kept in self._kept.items() if kept is not None and kept.kind == "open"])
+        return iter([key for key, kept in self._kept.items() if kept is not None and kept.kind != "discrepant"])
 
     def _count(self, kept: _Kept | None, by: int) -> None:
         if kept is not None:
