@@ -142,12 +142,12 @@ def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *
     discrepancies.sort(key=lambda each: each.alert_id)
     conditions.sort(key=lambda each: each.alert_id)
     waiting, unheard = _waiting(lane, scope)
-    open_orders = _open_orders(lane, scope)
+    still_open = open_orders(lane, scope)
     return Found(
         discrepancies,
         conditions,
         unsettled(lane, scope, streams),
-        waiting + open_orders if pending else 0,
+        waiting + still_open if pending else 0,
         {"unheard": unheard, "waiting": waiting if pending else 0},
     )
 
@@ -223,7 +223,8 @@ def _waiting(lane: Lane, scope: Scope) -> tuple[int, int]:
     return waiting, unheard
 
 
-def _open_orders(lane: Lane, scope: Scope) -> int:
+def open_orders(lane: Lane, scope: Scope) -> int:
+    """Orders that have not ended, where orders are looked at."""
     if "order" not in scope.identities:
         return 0
     return sum(

@@ -357,7 +357,7 @@ class TradeBook:
         if len(self.register.published) > said:
             self.touched[case.key] = None  # how its records count may have changed
         for kind, origin in case.opened:
-            if self.register.stands(trade_alert_id(case.key, kind, origin)):
+            if self.register.holds(trade_alert_id(case.key, kind, origin)):
                 self.give_cause(account, case, kind, origin)
         self._wait(account, case, judgement.ahead)
 
@@ -410,7 +410,7 @@ class TradeBook:
 
     @staticmethod
     def give_cause(account: Account, case: Case, kind: Kind, origin: int) -> None:
-        """Let what stands explain what follows from it."""
+        """Let what is held explain what follows from it."""
         if account.book is not None:
             account.book.add_cause(trade_alert_id(case.key, kind, origin), case.newest_us, case.key)
 

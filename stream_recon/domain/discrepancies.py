@@ -169,6 +169,13 @@ class FeedCondition(Struct, kw_only=True, tag_field="record", tag="feed_conditio
 
 
 Alert = Discrepancy | FeedCondition
+STREAMED = frozenset({"real_time", "delta"})
+"""The strategies whose findings the stream lane makes itself; those of all others are a run's."""
+
+
+def by_run(alert: Alert) -> bool:
+    """Whether it is said because a run found it, and the stream lane does not say so itself."""
+    return isinstance(alert, Discrepancy) and alert.strategy not in STREAMED
 
 
 def alert_id(*facts: str) -> str:

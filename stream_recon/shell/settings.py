@@ -28,6 +28,8 @@ class WorkerSettings:
     host: Literal["faust", "plain"] = "faust"
     http_port: int | None = None
     """Of /metrics, /livez and /readyz on the loopback interface; 0 takes a free one, None is none."""
+    runs: bool = True
+    """Have a child process that replays logs for runs, and coordinates them where the control topic is its own."""
     session_timeout_s: float = 10.0
     heartbeat_s: float = 3.0
     stall_timeout_s: float = 60.0

@@ -541,6 +541,7 @@ def _findings(result: ReconciliationResult, plan: Plan, partial: Partial) -> Ite
             partial.partition,
             FindingsItem(
                 run_id=result.reconciliation_id, type=result.type, scope=plan.scope, findings=page, part=number,
-                parts=len(pages), notify=notify,
+                parts=len(pages), notify=notify, settled=not partial.unsettled,
+                ends={cut.topic: cut.end_offset for cut in partial.topics},
             ),
         )  # fmt: skip
