@@ -25,7 +25,8 @@ def table_of_runs(results: Iterable[ReconciliationResult]) -> Table:
     """One line a run."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("run", "started", "type", "status", "seconds", "records", "breaks", "by", "what else"):
-        table.add_column(name, justify="right" if name in {"seconds", "records", "breaks"} else "left")
+        right = name in {"seconds", "records", "breaks"}
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "what else")
     for result in results:
         ended = result.end_time_us
         told = [*result.errors, *([result.fallback_reason] if result.fallback_reason else []), *result.notes]

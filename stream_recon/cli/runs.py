@@ -73,6 +73,7 @@ def trigger(
             help="The time of the cut: ISO 8601, or `end` for the newest time that has settled. Default: now."
         ),
     ] = None,
+    contracts: ContractsFile = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     wait: Wait = True,
     key: Key = None,
@@ -93,7 +94,7 @@ def trigger(
     params = _params(param or [])
     choice = choose(None if kind == "default" else kind, "full", fall_back=True, known=registry())
     strategy = FULL if choice.strategy.outer else choice.strategy
-    cut_us = _cut(at, bootstrap, plan)
+    cut_us = _cut(at, bootstrap, plan, contracts)
     config = _config(params)
     scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
     if not quiet and output is Format.table:
@@ -154,14 +155,17 @@ def _config(params: dict[str, Any]) -> Any:  # noqa: ANN401 - a ReconciliationCo
         raise Failure(f"--param {said}") from error
 
 
-def _cut(at: str | None, bootstrap: str, plan: TopicPlan) -> int | None:
+def _cut(at: str | None, bootstrap: str, plan: TopicPlan, contracts: Path | None) -> int | None:
     """The time of the cut (us); None: when the command is taken."""
     if at is None:
         return None
     if at == "end":
+        from stream_recon.domain.contracts import DEFAULT
         from stream_recon.shell.commanding import newest_settled
 
-        found = wait_for(newest_settled(bootstrap, plan))
+        known = [*load_contracts(contracts).contracts, *DEFAULT.values()]
+        wait_us = max(each.grace_us for each in known) + max(each.order_within_us for each in known)
+        found = wait_for(newest_settled(bootstrap, plan, wait_us))
         if found is None:
             raise Failure("no time has settled yet: the source topics hold no heartbeats that say how far they are", 3)
         return found

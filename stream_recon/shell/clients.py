@@ -90,6 +90,14 @@ async def read_spans(
                     del spans[tp]
 
 
+def offset_in(
+    found: dict[TopicPartition, Any], tp: TopicPartition, ends: dict[TopicPartition, int]
+) -> int:  # fmt: skip
+    """What `offsets_for_times` found; where nothing is that new, the end."""
+    first = found.get(tp)
+    return int(first.offset) if first is not None and first.offset is not None else ends[tp]
+
+
 def new_admin(settings: WorkerSettings) -> AIOKafkaAdminClient:
     """Asks for committed offsets, and deletes old state."""
     return AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)

@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from stream_recon.domain.control import name_of
 from stream_recon.domain.results import FINAL, ReconciliationResult, run_id_of
 from stream_recon.domain.work import Answer, Partial, Progress
+from stream_recon.shell.clients import offset_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,13 +108,13 @@ async def cost(bootstrap_servers: str, plan: TopicPlan, streams: tuple[str, ...]
         found = await consumer.offsets_for_times(dict.fromkeys(tps, max(0, from_us // 1000)))
     counts: dict[int, int] = dict.fromkeys(range(plan.partitions), 0)
     for tp in tps:
-        begin = found[tp].offset if found.get(tp) is not None else ends[tp]
+        begin = offset_in(found, tp, ends)
         counts[tp.partition] += ends[tp] - begin
     return [Cost(partition, records) for partition, records in counts.items()]
 
 
-async def newest_settled(bootstrap_servers: str, plan: TopicPlan) -> int | None:
-    """The newest time (us) up to which every fills partition that says anything has delivered everything."""
+async def newest_settled(bootstrap_servers: str, plan: TopicPlan, wait_us: int) -> int | None:
+    """The newest time (us) that every fills partition has passed, by its heartbeats, by what conclusions wait for."""
     topics = [topic for topic, (_, stream) in plan.sources().items() if stream == "fills"]
     tps = [TopicPartition(topic, p) for topic in topics for p in range(plan.partitions)]
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False) as consumer:
@@ -129,7 +130,8 @@ async def newest_settled(bootstrap_servers: str, plan: TopicPlan) -> int | None:
                     beat = _beat(record.value)
                     if beat is not None:
                         through[tp] = max(through.get(tp, 0), beat)
-        return min(through.values(), default=None)
+        lowest_us = min(through.values(), default=None)
+    return max(0, lowest_us - wait_us) if lowest_us is not None else None
 
 
 def _beat(value: bytes | None) -> int | None:

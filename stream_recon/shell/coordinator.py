@@ -36,7 +36,7 @@ from stream_recon.domain.results import FINAL, ReconciliationResult
 from stream_recon.domain.work import Answer, Progress
 from stream_recon.produce import partition_of
 from stream_recon.shell import metrics
-from stream_recon.shell.clients import new_reader, read_spans
+from stream_recon.shell.clients import new_reader, offset_in, read_spans
 from stream_recon.shell.governing import Governing
 from stream_recon.shell.signing import verifier
 from stream_recon.strategies.coordination import Board, Correct, Hand, Publish, Static
@@ -181,7 +181,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             asked = dict.fromkeys(self._answers, max(0, (since_us - _BEFORE_US) // 1000))
             found = await self._reader.offsets_for_times(asked)
         for tp in self._answers:
-            self._reader.seek(tp, found[tp].offset if found.get(tp) is not None else ends[tp])
+            self._reader.seek(tp, offset_in(found, tp, ends))
 
     # -- commands -----------------------------------------------------------------------------------------------------
 

@@ -19,11 +19,11 @@ from stream_recon.core.memory import Changes
 from stream_recon.core.runs import Restriction, Tape, find, unsettled, watermarks
 from stream_recon.core.trades import Rules
 from stream_recon.domain.config import ReconciliationConfig
-from stream_recon.domain.decode import decode_pack
+from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import FeedCondition, Thresholds, alert_id
-from stream_recon.domain.events import default_source
+from stream_recon.domain.events import Heartbeat, default_source
 from stream_recon.domain.work import Answer, CheckpointPart, Partial
-from stream_recon.shell.clients import new_reader, read_spans
+from stream_recon.shell.clients import new_reader, offset_in, read_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
     from stream_recon.core.lane import Lane as AnyLane
-    from stream_recon.domain.events import Origin, Stream
+    from stream_recon.domain.events import Event, Origin, Stream
     from stream_recon.domain.results import CheckpointAt, TopicCut
     from stream_recon.domain.work import ReplayItem
     from stream_recon.shell.settings import WorkerSettings
@@ -148,7 +148,8 @@ class Replay:
         found = await reader.offsets_for_times(dict.fromkeys(tps, from_ms))
         logs, truncated = [], []
         for tp, carried in tps.items():
-            at = found[tp].offset if found.get(tp) is not None else ends[tp]
+            first = found.get(tp)
+            at = offset_in(found, tp, ends)
             start = (self._item.starts or self._next).get(tp.topic, at)
             if start < begins[tp]:
                 raise LookupError(
@@ -158,9 +159,8 @@ class Replay:
             end = min(asked.get(tp.topic, ends[tp]), ends[tp]) if asked is not None else ends[tp]
             logs.append(_Log(tp, carried, start, end))
             reader.seek(tp, start)
-            first_ms = found[tp].timestamp if found.get(tp) is not None else None
-            if 0 < begins[tp] == start and not self._next and first_ms is not None:
-                first_us = first_ms * 1000
+            if 0 < begins[tp] == at == start and first is not None:
+                first_us = first.timestamp * 1000
                 if first_us > self._item.scope.from_us:
                     truncated.append(self._truncated(tp, carried, first_us))
         return logs, truncated
@@ -197,7 +197,7 @@ class Replay:
         events = decode_pack(values, keys, times_us, origin, stream, counts)
         for record, time_us in zip(records, times_us, strict=True):
             log.tape.add(record.offset, time_us, record.key, record.value)
-        newest_us = max((getattr(event, "ts_us", getattr(event, "through_us", -1)) for event in events), default=-1)
+        newest_us = max(map(_time_us, events), default=-1)
         log.newest_us = max(log.newest_us, newest_us)
         batch = Batch(
             origin, stream, log.tp.topic, [record.offset for record in records], times_us,
@@ -254,6 +254,13 @@ class Replay:
             )
             for number, piece in enumerate(pieces, 1)
         ]  # fmt: skip
+
+
+def _time_us(event: Event | Rejected) -> int:
+    """How far a record brings its topic."""
+    if isinstance(event, Heartbeat):
+        return event.through_us
+    return -1 if isinstance(event, Rejected) else event.ts_us
 
 
 def parts_of(partial: Partial) -> list[Partial]:

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from stream_recon.domain.config import ReconciliationConfig
@@ -203,7 +204,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
                 errors = [f"{type(error).__name__}: {error}"]
                 _log.warning(
                     "an attempt failed", run_id=item.run_id, type=item.type, partition=taken.partition,
-                    attempt=attempt + 1, error=errors[0],
+                    attempt=attempt + 1, error=errors[0], exc_info=not isinstance(error, KafkaError | LookupError),
                 )  # fmt: skip
                 if _now_us() > item.deadline_us:
                     break
