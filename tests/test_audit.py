@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError
 
 from stream_recon.audit import reading
-from stream_recon.audit.chain import GENESIS, Head, Place, chained, continued, gap, hash_of, record
+from stream_recon.audit.chain import GENESIS, Head, Place, continued, gap, hash_of, record
 from stream_recon.audit.errors import ConflictError, StoreDownError, StoreRefusedError
 from stream_recon.audit.labels import labels_of
 from stream_recon.audit.store import AuditStore
@@ -24,6 +24,7 @@ from stream_recon.audit.tables import ENTRIES
 from stream_recon.audit.urls import parse
 from stream_recon.audit.verify import check
 from stream_recon.domain.results import ReconciliationResult
+from tests.audits import chained
 from tests.databases import execute, unguarded
 
 if TYPE_CHECKING:
@@ -378,8 +379,7 @@ def test_rows_that_have_changed_places_are_told_as_such(filled: AuditStore, stor
 
 def test_a_row_that_was_put_in_is_found(filled: AuditStore, store_url: str) -> None:
     forged = record(5, T_US, None, b"never happened")
-    with filled.reading() as view:
-        before = view.hash_at(ALERTS, 5)
+    before = chained(ALERTS, [entry(n) for n in range(4)]).hash
     insert = (
         "INSERT INTO recon_audit_entries (topic, partition, first_offset, last_offset, form, time_us, value, previous, "
         "hash, kind) VALUES (:topic, :partition, 5, 5, 'record', :time, :value, :previous, :hash, 'unknown')"
@@ -431,6 +431,12 @@ def test_a_chain_cut_off_together_with_its_head_shows_against_a_head_kept_elsewh
     filled.append({ALERTS: [entry(n)._replace(value=b"another past") for n in range(6, 12)]})
     assert findings(filled) == []
     assert findings(filled, anchors) == [("anchor", 14)]
+
+
+def test_a_head_kept_elsewhere_holds_for_a_chain_that_has_grown_since(filled: AuditStore) -> None:
+    anchors = {place: [(head.next_offset, head.hash)] for place, head in filled.heads().items()}
+    filled.append({ALERTS: [entry(n) for n in range(10, 20)]})
+    assert findings(filled, anchors) == []
 
 
 def test_a_chain_that_is_gone_as_a_whole_shows_against_a_head_kept_elsewhere(

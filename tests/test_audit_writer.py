@@ -13,11 +13,11 @@ import msgspec
 import pytest
 from sqlalchemy import create_engine, text
 
-from stream_recon.audit.chain import Place, chained, record
+from stream_recon.audit.chain import Place, record
 from stream_recon.audit.store import AuditStore
 from stream_recon.audit.topics import AUDITED
 from stream_recon.shell.topics import create, delete
-from tests.audits import auditor, cut_off, heads, kept, publish, rebuilt, words
+from tests.audits import auditor, chained, cut_off, heads, kept, publish, rebuilt, words
 from tests.commands import run
 from tests.databases import Postgres, unguarded
 from tests.workers import alerts, closing, disagreements, read, send, until, worker
