@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from stream_recon.audit import reading
@@ -25,14 +29,15 @@ from stream_recon.audit.urls import parse
 from stream_recon.audit.verify import check
 from stream_recon.domain.results import ReconciliationResult
 from tests.audits import chained
+from tests.commands import run
 from tests.databases import execute, unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from stream_recon.audit.chain import Entry
     from stream_recon.audit.verify import Checked, Finding
+    from tests.databases import Postgres
 
 ALERTS, RESULTS = Place("recon.alerts.v1", 2), Place("recon.results.v1", 0)
 T_US = 1_764_000_000_000_000
@@ -500,6 +505,58 @@ def test_a_store_that_cannot_be_had_says_what_to_do(tmp_path: Path) -> None:
         AuditStore(f"sqlite:///{tmp_path / 'other'}").create()
     with pytest.raises(StoreDownError, match="see that PostgreSQL runs"):
         AuditStore("postgresql+psycopg://127.0.0.1:1/audit").create()
+
+
+def test_a_writer_without_the_rights_of_an_owner_can_write_and_cannot_change(postgres: Postgres) -> None:
+    url = postgres.database()
+    store = AuditStore(url)
+    store.create()
+    execute(
+        url,
+        "DROP ROLE IF EXISTS audit_writer",
+        "CREATE ROLE audit_writer LOGIN",
+        "GRANT SELECT, INSERT ON recon_audit_entries TO audit_writer",
+        "GRANT SELECT, INSERT, UPDATE ON recon_audit_heads TO audit_writer",
+        "GRANT SELECT ON recon_audit_schema TO audit_writer",
+    )
+    theirs = make_url(url).set(username="audit_writer", password=None).render_as_string(hide_password=False)
+    writer = AuditStore(theirs)
+    writer.create()
+    writer.check_writable()
+    writer.append({ALERTS: [entry(n) for n in range(5)]})
+    assert checked(writer).findings == []
+    for statement in (
+        "DROP TRIGGER recon_audit_keep_entries ON recon_audit_entries",
+        "DELETE FROM recon_audit_entries",
+        "UPDATE recon_audit_entries SET value = NULL",
+        "DROP TABLE recon_audit_entries",
+    ):
+        with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
+            execute(theirs, statement)
+    for each in (store, writer):
+        each.close()
+    execute(url, "DROP OWNED BY audit_writer", "DROP ROLE audit_writer")
+
+
+def test_the_program_in_the_docs_computes_the_heads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text("utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    store = AuditStore(f"sqlite:///{tmp_path / 'audit.db'}")
+    store.create()
+    store.append({ALERTS: [record(n, T_US, None, value) for n, value in enumerate(ODD)]})
+    store.append({RESULTS: [gap(0, 3, "expired"), entry(5)]})
+    ran = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "audit.db"], capture_output=True, text=True, check=True
+    )
+    told = [f"{place.topic} {place.partition} {head.hash.hex()}" for place, head in store.heads().items()]
+    assert sorted(ran.stdout.splitlines()) == sorted(told)
+
+
+def test_an_empty_store_proves_nothing(store: AuditStore, store_url: str) -> None:
+    assert checked(store).chains == []
+    done = run("audit", "verify", "--store", store_url)
+    assert done.code == 1
+    assert "there is nothing to prove" in done.err
 
 
 # -- what is asked of it ----------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ class Listed(StrEnum):
     config = "config"
 
 
+_EMPTY = "The store holds no entries: there is nothing to prove. `stream-recon audit run` fills it."
+
 Store = Annotated[
     str | None,
     typer.Option(
@@ -128,16 +130,16 @@ def verify(
         findings = [*checked.findings, *(compared.findings if compared is not None else [])]
         if output is Format.json:
             print_json({
-                "store": kept.name, "whole": not findings, "chains": checked.chains, "gaps": gaps,
-                "findings": findings, "topics": compared.agreements if compared is not None else None,
+                "store": kept.name, "whole": bool(checked.chains) and not findings, "chains": checked.chains,
+                "gaps": gaps, "findings": findings, "topics": compared.agreements if compared is not None else None,
             })  # fmt: skip
         else:
             from stream_recon.cli import audit_screens as screens
 
             screens.show_checked(checked.chains, gaps, findings, compared)
             if not findings:
-                say(_proved(heads, compared), quiet=quiet)
-    if findings:
+                say(_proved(heads, compared) if checked.chains else _EMPTY, quiet=quiet and bool(checked.chains))
+    if findings or not checked.chains:
         raise typer.Exit(1)
 
 
