@@ -579,26 +579,35 @@ def test_commands_are_told_with_what_came_of_them(store: AuditStore) -> None:
         store, control,
         *(said(command="reconcile", command_id=name, issued_by="ann") for name in ("done", "refused", "failed", "new")),
         said(command="set_config", command_id="config", set={"batch_size": 7}), said(command="reconcile"),
+        said(command="reconcile", command_id="done", note="again"),
     )  # fmt: skip
     kept(
         store, RESULTS,
-        result("r1", "running", command_id="done"), result("r1", "completed", command_id="done"),
+        result("r1", "running", command_id="done", command_offset=0), b'{"reconciliation_id": 7}',
+        result("r1", "completed", command_id="done", command_offset=0), result("r4", "failed", command_offset=6),
         result("r2", "failed", command_id="refused", errors=["expired at 10:04"]),
         result("r3", "running", command_id="failed"), result("r3", "failed", command_id="failed"), b"{}",
     )  # fmt: skip
     with store.reading() as view:
-        told = {each.command_id: (each.outcome, each.reason, each.run_ids) for each in reading.commands(view)}
-        runs = {run.run_id: [each.result.status for each in run.results] for run in reading.runs(view)}  # type: ignore[union-attr]
+        told = [(each.command_id, each.outcome, each.reason, each.run_ids) for each in reading.commands(view)]
+        runs = {
+            run.run_id: [getattr(each.result, "status", each.result) for each in run.results]
+            for run in reading.runs(view)
+        }
         configured = [each.command_id for each in reading.configurations(view)]
-    assert told == {
-        "done": ("accepted", "", ["r1"]),
-        "refused": ("refused", "expired at 10:04", ["r2"]),
-        "failed": ("accepted", "", ["r3"]),
-        "new": ("unanswered", "", []),
-        "config": ("unanswered", "", []),
-        None: ("unanswered", "", []),
-    }
-    assert runs == {"r1": ["running", "completed"], "r2": ["failed"], "r3": ["running", "failed"]}
+    assert told == [
+        ("done", "accepted", "", ["r1"]),
+        ("refused", "refused", "expired at 10:04", ["r2"]),
+        ("failed", "accepted", "", ["r3"]),
+        ("new", "unanswered", "", []),
+        ("config", "unanswered", "", []),
+        (None, "unanswered", "", []),
+        ("done", "refused", "", ["r4"]),
+    ]
+    assert runs == {
+        "r1": ["running", "completed"], "r2": ["failed"], "r3": ["running", "failed"], "r4": ["failed"],
+        "": [b'{"reconciliation_id": 7}'],
+    }  # fmt: skip
     assert configured == ["config"]
 
 

@@ -88,7 +88,7 @@ def test_a_writer_killed_between_store_and_kafka_writes_nothing_twice_and_leaves
     bootstrap = broker.bootstrap_servers
     publish(bootstrap, topics, told(0, 3_000))
     before = 0
-    for _ in range(3):
+    for _ in range(2):
         with auditor(bootstrap, topics, store_url, tmp_path / "logs", dies=True) as w:
             assert w.process.wait(90) == -signal.SIGKILL, w.log.read_text()
         assert kept(store_url) > before, "it was in the store when the process was killed"

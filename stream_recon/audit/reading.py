@@ -80,6 +80,20 @@ class Command(NamedTuple):
     """The version of the configuration that it was answered under."""
 
 
+class _Answer(Struct):
+    """Of a result what tells what came of its command; the whole is large, and there are many."""
+
+    reconciliation_id: str
+    status: str
+    config_version: int = 0
+    errors: list[str] = []
+    command_id: str | None = None
+    command_offset: int | None = None
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+
+
 class Gap(Struct, frozen=True):
     """Offsets that were gone before they could be kept, both included."""
 
@@ -154,24 +168,26 @@ def counts(view: View) -> dict[Place, dict[str, int]]:
 
 
 def _commands(view: View, *kinds: Kind) -> list[Command]:
-    answers: defaultdict[str | int, list[ReconciliationResult]] = defaultdict(list)
-    for run in runs(view):
-        for each in run.results:
-            if not isinstance(each.result, bytes):
-                at = each.result.command_offset
-                answers[each.result.command_id or "" if at is None else at].append(each.result)
+    answers: defaultdict[str | int | None, list[_Answer]] = defaultdict(list)
+    for row in view.find("result"):
+        try:
+            told = _answer(row.entry.value or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+        answers[told.command_id if told.command_offset is None else told.command_offset].append(told)
     found = []
     for row in view.find(*kinds):
         # One that was sent twice has two answers, which are told apart by where it lay.
-        told = answers[row.entry.first_offset] or answers[row.labels.command_id or " "]
-        outcome, reason = _outcome(told)
-        run_ids = sorted({each.reconciliation_id for each in told})
-        version = told[-1].config_version if told else None
-        found.append(Command(_source(row), row.labels.command_id, _content(row), outcome, reason, run_ids, version))
+        command_id = row.labels.command_id
+        given = answers.get(row.entry.first_offset) or (answers.get(command_id, []) if command_id is not None else [])
+        outcome, reason = _outcome(given)
+        run_ids = sorted({each.reconciliation_id for each in given})
+        version = given[-1].config_version if given else None
+        found.append(Command(_source(row), command_id, _content(row), outcome, reason, run_ids, version))
     return found
 
 
-def _outcome(told: list[ReconciliationResult]) -> tuple[Outcome, str]:
+def _outcome(told: list[_Answer]) -> tuple[Outcome, str]:
     if not told:
         return "unanswered", ""
     if all(each.status == "failed" for each in told):
