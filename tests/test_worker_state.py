@@ -171,7 +171,7 @@ async def keeping(bootstrap: str, plan: TopicPlan, **more: Any) -> AsyncIterator
 
 
 def tps(plan: TopicPlan) -> list[Any]:
-    return [Place(topic, 0) for topic in plan.sources()]
+    return [Place(topic, 0) for topic in plan.consumed()]
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -165,6 +165,16 @@ class Books:
                 book.judge_again(subject)
             account.unsettled = True
 
+    def say_again(self) -> None:
+        """What is said of what stands is another now: of all accounts, as after a restart."""
+        for account in self.directory.accounts.values():
+            book = account.book
+            if book is not None:
+                for said in book.said.values():
+                    said.update({name: each._replace(content=0) for name, each in said.items()})
+                self.reconsider(account)
+                self.settle(account)
+
     def doubt(self, account: Account) -> None:
         """Records turned out to be lost: what stands may not be known any more."""
         if account.book is not None:
@@ -225,7 +235,7 @@ class Books:
             book = account.book
             if book is not None:
                 book.know_since(book.idle_since_us)
-                book.causes = {name: cause for name, cause in book.causes.items() if self.register.stands(name)}
+                book.causes = {name: cause for name, cause in book.causes.items() if self.register.holds(name)}
                 self._catch_up(book)
             self.settle(account)
         self.conditions.clear_unheld()

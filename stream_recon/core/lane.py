@@ -16,6 +16,7 @@ from msgspec import Struct
 from stream_recon.core.accounts import Directory
 from stream_recon.core.books import Books
 from stream_recon.core.conditions import Conditions
+from stream_recon.core.errands import Errands
 from stream_recon.core.memory import Changes, restore, snapshot, take_changes
 from stream_recon.core.register import Published, Register
 from stream_recon.core.trades import Rules, TradeBook
@@ -27,6 +28,7 @@ from stream_recon.domain.events import ORIGINS, Event, Fill, Heartbeat, Origin, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
 
     from stream_recon.core.watermarks import Clock, Source
     from stream_recon.domain.commands import AlertCommand, Refused
@@ -63,12 +65,13 @@ class Lane:
         self.partition = partition
         self.tallies: Counter[str] = Counter()
         self.directory = Directory(contracts)
-        self.register = Register(rules.age_limit_us if rules is not None else None)
+        rules = rules or Rules()
+        self.register = Register(rules.age_limit_us, enable_alerts=rules.enable_alerts)
         self.conditions = Conditions(partition, self.directory, self.register)
-        self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
-        self.books = Books(partition, self.directory, self.conditions, rules or Rules(), self.book)
+        self.book = TradeBook(partition, self.directory, self.conditions, rules, self.tallies)
+        self.books = Books(partition, self.directory, self.conditions, rules, self.book)
         self.directory.opened = self.books.open
-        self.windows = Windows(self.directory, self.register, rules or Rules())
+        self.windows = Windows(self.directory, self.register, rules)
         self.book.windows = self.windows
         self.windows.in_doubt = self.conditions.in_doubt
         self.windows.causes = self.books.causes_of_drift
@@ -76,6 +79,7 @@ class Lane:
         self.books.causes_changed = self.windows.causes_changed
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
+        self.errands = Errands()
 
     def step(self, batch: Batch) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot path
         """Apply the records of a batch, one by one: each first takes its place, then lifts its source's watermark."""
@@ -223,6 +227,24 @@ class Lane:
         if isinstance(answer, Discrepancy):
             self.book.handled(answer)
         return answer
+
+    def tune(self, critical: Decimal, warning: Decimal, *, enable_alerts: bool) -> None:
+        """Let other limits of severity hold from here on, and say whether anybody is notified.
+
+        What stands of orders, positions, balances and ledgers is judged by them at once, all else when it is judged
+        again.
+        """
+        if self.restore_tuned(critical, warning, enable_alerts=enable_alerts):
+            self.books.say_again()
+
+    def restore_tuned(self, critical: Decimal, warning: Decimal, *, enable_alerts: bool) -> bool:
+        """The same, while what stands is still to be judged again anyway; gives whether the limits are others."""
+        rules = self.books.rules
+        thresholds = rules.thresholds._replace(critical=critical, warning=warning)
+        self.register.enable_alerts = enable_alerts
+        self.book.thresholds = thresholds
+        self.windows.rules = self.books.rules = rules._replace(thresholds=thresholds)
+        return thresholds != rules.thresholds
 
     def trusted_heartbeats(self, at_end_us: dict[tuple[Origin, Stream], int]) -> list[tuple[Origin, Stream, Heartbeat]]:
         """The heartbeats that `silence: trust` allows: an idle feed follows the other one, never beyond it."""

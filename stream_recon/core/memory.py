@@ -6,6 +6,7 @@ nothing, and what follows from other state (accounts, deadlines, who is owed wha
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Seen
 from stream_recon.core.conditions import Numbering, Unread
 from stream_recon.core.describe import split_key, trade_alert_id
+from stream_recon.core.errands import ErrandChanges
 from stream_recon.core.keeping import BookState
 from stream_recon.core.names import names_of
 from stream_recon.core.newest import Packed
@@ -100,6 +102,7 @@ class Changes(Struct, array_like=True):
     windows: WindowChanges = field(default_factory=WindowChanges)
     let_go: list[str] = []
     """Alerts that were published since, and of which the register already knows nothing any more."""
+    errands: ErrandChanges = field(default_factory=ErrandChanges)
 
 
 def take_changes(lane: Lane, published: list[Published]) -> Changes:
@@ -121,6 +124,7 @@ def take_changes(lane: Lane, published: list[Published]) -> Changes:
     changes.windows = window_memory.take(lane.windows)
     changes.numberings = [(*key, conditions.numberings[key]) for key in sorted(conditions.touched_numberings)]
     changes.books = lane.books.take_changes()
+    changes.errands = lane.errands.take_changes()
     changes.heard, lane.books.fresh_heard = lane.books.fresh_heard, []
     book.paired, book.gone, book.dropped = [], ([], []), {}
     book.fresh, book.touched = ({}, {}), {}
@@ -189,6 +193,7 @@ def snapshot(lane: Lane, limit: int) -> Iterator[Changes]:
     common = _common(lane)
     common.heard = [(venue, o, kind) for venue, heard in lane.directory.heard.items() for o in (0, 1)
                     for kind in sorted(heard[o])]  # fmt: skip
+    common.errands = lane.errands.snapshot()
     yield common
     for name, entries in parts:
         while chunk := list(islice(entries, limit)):
@@ -230,6 +235,10 @@ def restore(lane: Lane, changes: Changes) -> None:
     lane.tallies.update(changes.tallies)
     for origin, of_stream, time_us in changes.newest_us:
         lane.newest_us[origin, of_stream] = time_us
+    lane.errands.restore(changes.errands)
+    tuned = changes.errands.tuned
+    if tuned is not None:
+        lane.restore_tuned(Decimal(tuned.critical), Decimal(tuned.warning), enable_alerts=tuned.enable_alerts)
 
 
 def _restore_cases(lane: Lane, changes: Changes) -> None:
@@ -241,7 +250,7 @@ def _restore_cases(lane: Lane, changes: Changes) -> None:
             account.feeds.remember(seen.ts_us, case.key)
         book.schedule(account, case)
         for kind, o in case.opened:
-            if register.stands(trade_alert_id(case.key, kind, o)):
+            if register.holds(trade_alert_id(case.key, kind, o)):
                 book.give_cause(account, case, kind, o)
     book.cases.settle()
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from stream_recon.core.deflate import deflate, inflate
-from stream_recon.domain.discrepancies import Alert, Discrepancy, FeedCondition, Kind, Status
+from stream_recon.domain.discrepancies import Alert, Discrepancy, FeedCondition, Kind, Status, by_run
 from stream_recon.domain.lifecycle import STANDING
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ class Packed(Struct, array_like=True, frozen=True, gc=False):
     status: Status
     text: bytes
     """Its JSON, deflated."""
+    by_run: bool = False
+    """A run found it; the stream lane does not say so itself."""
 
 
 def pack(alert: Discrepancy) -> Packed:
     """Put a discrepancy away."""
-    return Packed(alert.alert_id, alert.kind, alert.status, deflate(_ENCODE(alert)))
+    return Packed(alert.alert_id, alert.kind, alert.status, deflate(_ENCODE(alert)), by_run(alert))
 
 
 def unpack(packed: Packed) -> Discrepancy:
@@ -94,9 +96,9 @@ class Newest(MutableMapping[str, Alert]):
         return (kept for kept in self._kept.values() if isinstance(kept, Packed))
 
     def standing_of(self, kinds: Collection[Kind]) -> Iterator[Discrepancy]:
-        """Those of some kinds that stand, unpacked."""
+        """Those of some kinds that stand and that the stream lane found itself, unpacked."""
         for kept in list(self._kept.values()):
-            if isinstance(kept, Packed) and kept.kind in kinds and kept.status in STANDING:
+            if isinstance(kept, Packed) and kept.kind in kinds and kept.status in STANDING and not kept.by_run:
                 yield unpack(kept)
 
     def feed_conditions(self) -> Iterator[FeedCondition]:

@@ -7,8 +7,11 @@ publishes only what that changes. What comes of each is in the table of `domain.
   else changes of a discrepancy (where its records lie, how severe it is taken to be) is UPDATED and notifies nobody.
 - What closed and comes back is REOPENED, and counted. That it was acknowledged or resolved no longer counts; assignee,
   comment and suppression stay. Its age starts anew, unless it was a person who took a resolution back.
+- What a run found and the stream lane then finds too is the lane's from there on: UPDATED, which notifies nobody unless
+  it says something else.
 - A transition notifies unless the record or command that makes it comes before the end of a suppression (by Kafka's
-  time), or others explain all of it. The end of a suppression is no transition: the next one notifies again.
+  time), or others explain all of it, or alerts are switched off. The end of a suppression is no transition: the next
+  one notifies again.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from stream_recon.core.newest import Newest
+from stream_recon.core.newest import Newest, Packed
 from stream_recon.domain.commands import Refused, lacks
 from stream_recon.domain.discrepancies import (
     Alert,
     Discrepancy,
     FeedCondition,
     Handling,
+    by_run,
     explained_in_full,
     same_in_substance,
     suppressed,
@@ -62,9 +66,11 @@ class Forgotten(NamedTuple):
 class Register:
     """Everything published by one partition number and not yet forgotten, by alert id."""
 
-    def __init__(self, age_limit_us: Mapping[Severity, int] | None = None) -> None:
+    def __init__(self, age_limit_us: Mapping[Severity, int] | None = None, *, enable_alerts: bool = True) -> None:
         self.age_limit_us = age_limit_us or {}
         """How old a discrepancy may get, by severity."""
+        self.enable_alerts = enable_alerts
+        """False: transitions are recorded, and notify nobody."""
         self.newest = Newest()
         self.published: list[Published] = []
         """Since the shell last took them."""
@@ -75,10 +81,17 @@ class Register:
         self.retired_hour = 0
         self.trigger_us = 0
         """Kafka's time of the record or command being applied."""
+        self.quiet = False
+        """Nobody is to be notified of what is published meanwhile."""
 
     def stands(self, alert_id: str) -> bool:
         """Whether it is open, acknowledged or not."""
         return self.newest.status(alert_id) in STANDING
+
+    def holds(self, alert_id: str) -> bool:
+        """Whether the stream lane says that it is so, whatever people made of it: then it explains what follows."""
+        kept = self.newest.kept(alert_id)
+        return kept is not None and kept.status != "CLEARED" and not (isinstance(kept, Packed) and kept.by_run)
 
     # -- what records make of it --------------------------------------------------------------------------------------
 
@@ -96,6 +109,8 @@ class Register:
             pass  # how much it holds up is measured against what was resolved
         elif _facts(known) != _facts(alert):
             self._publish(known, _same_found(known, alert), "SUPERSEDED" if _moved(known, alert) else "UPDATED")
+        elif by_run(known) and not by_run(alert):
+            self._publish(known, _same_found(known, alert), "UPDATED", quiet=True)
 
     def clear(self, alert_id: str, *, late: bool = False) -> None:
         """Publish that it is no longer so, if it was ever said."""
@@ -139,7 +154,7 @@ class Register:
             return
         if status == "CLEARED":
             del self.newest[alert_id]
-        self._retire_later(alert_id, now_us)
+        self.retire_later(alert_id, now_us)
 
     def retire(self, now_us: int) -> list[str]:
         """The ids of which the newest state, closed some days ago, need not be kept any more."""
@@ -148,13 +163,14 @@ class Register:
         retired = []
         for alert_id in [alert_id for hour in due for alert_id in self.retiring.pop(hour)]:
             if self.stands(alert_id):
-                self._retire_later(alert_id, now_us)
+                self.retire_later(alert_id, now_us)
             else:
                 self.newest.pop(alert_id, None)
                 retired.append(alert_id)
         return retired
 
-    def _retire_later(self, alert_id: str, now_us: int) -> None:
+    def retire_later(self, alert_id: str, now_us: int) -> None:
+        """Keep for some days what is closed and may come back, unless it stands again by then."""
         hour = (now_us + CLOSED_KEPT_US) // HOUR_US
         self.forgotten.append(Forgotten(hour, alert_id, alert_id in self.newest))
         self.retiring.setdefault(hour, []).append(alert_id)
@@ -176,7 +192,9 @@ class Register:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, known: Alert | None, alert: Alert, transition: Transition) -> None:
+    def _publish(
+        self, known: Alert | None, alert: Alert, transition: Transition, *, quiet: bool = False
+    ) -> None:  # fmt: skip
         alert.transition = transition
         alert.status = after(known.status if known is not None else None, transition)
         alert.version = known.version + 1 if known is not None else 1
@@ -184,7 +202,8 @@ class Register:
         if isinstance(alert, Discrepancy):
             alert.age_limit_us = self.age_limit_us.get(alert.severity)
         found_again = alert.status == "RESOLVED" and transition in {"UPDATED", "SUPERSEDED"}
-        alert.notify = not (found_again or suppressed(alert, self.trigger_us) or explained_in_full(alert))
+        quiet = quiet or found_again or self.quiet or not self.enable_alerts
+        alert.notify = not (quiet or suppressed(alert, self.trigger_us) or explained_in_full(alert))
         self.newest[alert.alert_id] = alert
         self.published.append(Published(alert, self.trigger_us))
 

@@ -142,12 +142,12 @@ def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *
     discrepancies.sort(key=lambda each: each.alert_id)
     conditions.sort(key=lambda each: each.alert_id)
     waiting, unheard = _waiting(lane, scope)
-    open_orders = _open_orders(lane, scope)
+    still_open = open_orders(lane, scope)
     return Found(
         discrepancies,
         conditions,
         unsettled(lane, scope, streams),
-        waiting + open_orders if pending else 0,
+        waiting + still_open if pending else 0,
         {"unheard": unheard, "waiting": waiting if pending else 0},
     )
 
@@ -162,8 +162,14 @@ def covers(scope: Scope, alert: Discrepancy) -> bool:
     return (
         alert.identity in scope.identities
         and within(scope, alert.account)
-        and scope.from_us <= alert.event_us <= scope.to_us
+        and scope.from_us <= _time_us(alert) <= scope.to_us
     )
+
+
+def _time_us(alert: Discrepancy) -> int:
+    """The time by which a discrepancy belongs to a scope; a window belongs where it begins."""
+    is_window = alert.identity == "net_change" and alert.interval is not None
+    return alert.interval.from_us if is_window and alert.interval is not None else alert.event_us
 
 
 def as_found(alert: Discrepancy, strategy: str) -> Discrepancy:
@@ -217,7 +223,8 @@ def _waiting(lane: Lane, scope: Scope) -> tuple[int, int]:
     return waiting, unheard
 
 
-def _open_orders(lane: Lane, scope: Scope) -> int:
+def open_orders(lane: Lane, scope: Scope) -> int:
+    """Orders that have not ended, where orders are looked at."""
     if "order" not in scope.identities:
         return 0
     return sum(

@@ -110,6 +110,11 @@ class Shelf(MutableMapping[str, Case]):
         self.settle()
         return +self._counts
 
+    def undecided(self) -> Iterator[str]:
+        """The keys of the cases of which nothing stands."""
+        self.settle()
+        return iter([key for key, kept in self._kept.items() if kept is not None and kept.kind != "discrepant"])
+
     def _count(self, kept: _Kept | None, by: int) -> None:
         if kept is not None:
             self._counts[kept.kind] += by * kept.number

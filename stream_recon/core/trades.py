@@ -61,6 +61,8 @@ class Rules(NamedTuple):
     all are counted from the beginning."""
     window_us: int = 5 * 60 * 1_000_000
     """How long the windows are in which net changes are compared; 0: they are not."""
+    enable_alerts: bool = True
+    """False: transitions are recorded, and notify nobody."""
 
 
 class TradeBook:
@@ -355,7 +357,7 @@ class TradeBook:
         if len(self.register.published) > said:
             self.touched[case.key] = None  # how its records count may have changed
         for kind, origin in case.opened:
-            if self.register.stands(trade_alert_id(case.key, kind, origin)):
+            if self.register.holds(trade_alert_id(case.key, kind, origin)):
                 self.give_cause(account, case, kind, origin)
         self._wait(account, case, judgement.ahead)
 
@@ -408,7 +410,7 @@ class TradeBook:
 
     @staticmethod
     def give_cause(account: Account, case: Case, kind: Kind, origin: int) -> None:
-        """Let what stands explain what follows from it."""
+        """Let what is held explain what follows from it."""
         if account.book is not None:
             account.book.add_cause(trade_alert_id(case.key, kind, origin), case.newest_us, case.key)
 

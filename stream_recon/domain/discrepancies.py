@@ -10,6 +10,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from stream_recon.domain.amounts import to_decimal
@@ -168,6 +169,13 @@ class FeedCondition(Struct, kw_only=True, tag_field="record", tag="feed_conditio
 
 
 Alert = Discrepancy | FeedCondition
+STREAMED = frozenset({"real_time", "delta"})
+"""The strategies whose findings the stream lane makes itself; those of all others are a run's."""
+
+
+def by_run(alert: Alert) -> bool:
+    """Whether it is said because a run found it, and the stream lane does not say so itself."""
+    return isinstance(alert, Discrepancy) and alert.strategy not in STREAMED
 
 
 def alert_id(*facts: str) -> str:
@@ -295,6 +303,13 @@ def same_in_substance(known: Alert, alert: Alert) -> bool:
             and alert.waiting < 2 * max(known.waiting, 1)
         )
     return _substance(known) == _substance(alert)
+
+
+def substance_digest(alert: Discrepancy) -> str:
+    """32 hex digits over what `same_in_substance` compares of a discrepancy."""
+    kind, fields, residual, spoke = _substance(alert)
+    assert isinstance(spoke, set)
+    return blake2b(msgspec.json.encode((kind, fields, residual, sorted(spoke))), digest_size=16).hexdigest()
 
 
 def _substance(alert: Discrepancy) -> tuple[object, ...]:

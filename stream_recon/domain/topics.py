@@ -122,6 +122,10 @@ class TopicPlan(Struct, frozen=True, kw_only=True):
         """All of them, sources first."""
         return tuple(self.topic(role) for role in SHAPES)
 
+    def consumed(self) -> tuple[str, ...]:
+        """The topics of which a worker reads the partition numbers that it owns: the sources, and the work items."""
+        return (*self.sources(), self.name("work"))
+
     def sources(self) -> dict[str, tuple[Origin, Stream]]:
         """The source topics by name, and what each carries."""
         return {self.name(role): carried for carried, role in _SOURCE_ROLES.items()}

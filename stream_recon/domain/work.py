@@ -65,6 +65,11 @@ class FindingsItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="fin
     part: int = 1
     parts: int = 1
     notify: bool = True
+    settled: bool = True
+    """False: some feeds had not passed the cut, so what was not found may still be so, and nothing is cleared."""
+    ends: dict[str, int] = {}
+    """By source topic, the first offset that the run did not read; empty: not told. What rests on later records is no
+    disagreement."""
 
 
 class ConfigItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="config"):
@@ -132,6 +137,27 @@ class AlertAnswer(Struct, kw_only=True, tag_field="answer", tag="alert"):
     detail: str = ""
 
 
+class FindingsAnswer(Struct, kw_only=True, tag_field="answer", tag="findings"):
+    """What came of a run's findings in one partition, once all parts of them are there."""
+
+    run_id: str
+    partition: int
+    adopted: int = 0
+    """Findings that the stream could not judge itself, which stand now because of the run."""
+    cleared: int = 0
+    """What an earlier run found, and this one did not."""
+    agreed: int = 0
+    """Findings that the stream says itself."""
+    awaited: int = 0
+    """Findings that the stream has not come to yet: it says them itself, if they are so."""
+    disagreed: int = 0
+    """How often the run and the stream disagree: incidents of ours, published as no discrepancy."""
+    disagreements: list[str] = []
+    """The ids of the first of these."""
+    reason: str = ""
+    """Why nothing was done; empty: it was."""
+
+
 class CheckpointPart(Struct, kw_only=True, tag_field="answer", tag="checkpoint"):
     """One part of a run's closing state."""
 
@@ -145,4 +171,4 @@ class CheckpointPart(Struct, kw_only=True, tag_field="answer", tag="checkpoint")
     """`core.memory.Changes`, packed."""
 
 
-Answer = Partial | Progress | AlertAnswer | CheckpointPart
+Answer = Partial | Progress | AlertAnswer | FindingsAnswer | CheckpointPart

@@ -1,4 +1,4 @@
-"""The worker on Faust: one agent over all source topics, whose events are packs.
+"""The worker on Faust: one agent over all topics that are read, whose events are packs.
 
 Faust schedules, assigns, rebalances and shuts down; what it does once per record (250 us) is done here once per pack:
 its scheduler is given whole fetches and hands out packs, its transport commits what the keeper has finished instead of
@@ -203,7 +203,7 @@ class FaustHost:
         app.keeper = keeper
         app.on_partitions_revoked.connect(self._revoked)
         app.on_rebalance_complete.connect(self._restore)
-        self._topics = app.topic(*self._settings.plan.sources(), schema=PackSchema())
+        self._topics = app.topic(*self._settings.plan.consumed(), schema=PackSchema())
         app.agent(self._topics, name="lane")(self._apply)
         app.finalize()
         await app.start()

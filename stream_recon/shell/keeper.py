@@ -2,6 +2,8 @@
 
     pack -> decode -> lane.step -> lane.drain -> one record of state -> (publisher) alerts, DLQ -> acknowledged
 
+Work items come as packs too; they are taken (`core.taking`), and answered in the same record of state.
+
 It knows nothing of how packs are read or ownership is agreed on; both hosts drive it by `assigned`, `revoked`, `apply`
 and `tick`, and ask it where to read on (`position`) and what to commit.
 """
@@ -20,9 +22,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from stream_recon.core.lane import Batch
+from stream_recon.core.taking import answers
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.shell import metrics
+from stream_recon.shell.intake import apply_items, outputs_of
 from stream_recon.shell.publishing import TRIGGER_HEADER, Held, Unfinished
 from stream_recon.shell.restoring import pointer_metadata
 from stream_recon.shell.settings import RefusedError
@@ -57,6 +61,7 @@ class Keeper:
         self._settings, self._publisher, self._restorer = settings, publisher, restorer
         self._reader, self._admin = reader, admin
         self._sources = settings.plan.sources()
+        self._topics, self._partials = settings.plan.consumed(), settings.plan.name("partials")
         self._held: dict[int, Held] = {}
         self._lock = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
@@ -71,13 +76,11 @@ class Keeper:
         """Own exactly these topic-partitions from now on; returns when they can be read on from `position`.
 
         Raises:
-            RefusedError: what is needed to go on is no longer there, or the source topics are not assigned alike.
+            RefusedError: what is needed to go on is no longer there, or the topics are not assigned alike.
         """
         partitions = {tp.partition for tp in tps}
-        if len(tps) != len(partitions) * len(self._sources):
-            raise RefusedError(
-                f"some source topics are assigned in part: {sorted((t.topic, t.partition) for t in tps)}"
-            )
+        if len(tps) != len(partitions) * len(self._topics):
+            raise RefusedError(f"some topics are assigned in part: {sorted((t.topic, t.partition) for t in tps)}")
         async with self._lock:
             await self._publisher.finished()
             self._held = await self._restorer.acquire(sorted(partitions), self._held)
@@ -122,13 +125,15 @@ class Keeper:
             for chunk in pack.chunks:
                 fresh = self._fresh(held, chunk)
                 if fresh is not None:
-                    outputs += self._step(held, fresh)
+                    is_source = chunk.topic in self._sources
+                    outputs += self._step(held, fresh) if is_source else self._take(held, fresh)
                     reached[chunk.topic] = held.position.next[chunk.topic] = fresh.next
                     held.idle_since.pop(chunk.topic, None)
             metrics.PACK.observe(len(pack))
             if not reached:
                 acknowledge({})
                 return
+            outputs += self._answers(held)
             await self._settle(held, outputs, lambda: acknowledge(reached))
             if held.written_bytes > max(self._settings.snapshot_bytes, 3 * held.snapshot_bytes):
                 await self._snapshot(held)
@@ -160,6 +165,14 @@ class Keeper:
         if Rejected not in kinds:
             return []
         return [_dead(chunk, i, event) for i, event in enumerate(events) if isinstance(event, Rejected)]
+
+    @staticmethod
+    def _take(held: Held, chunk: Chunk) -> list[Output]:
+        return apply_items(held.lane, chunk, held.position.next)
+
+    def _answers(self, held: Held, now_us: int | None = None) -> list[Output]:
+        """Answer what has reached what it waits for; and what waits no longer, where the time is told."""
+        return outputs_of(answers(held.lane, self._sources, held.position.next, now_us))
 
     async def _settle(self, held: Held, outputs: list[Output], acknowledge: Callable[[], None]) -> None:
         """Write down what the lane concluded and what changed, and let the publisher do the rest."""
@@ -216,30 +229,28 @@ class Keeper:
 
     async def tick(self) -> None:
         """Look at what has been silent, and at how far behind we are; about once a second."""
-        tps = [TopicPartition(topic, p) for p in self._held for topic in self._sources]
+        tps = [TopicPartition(topic, p) for p in self._held for topic in (*self._topics, self._partials)]
         if not self.ready or not tps:
             self.progress_at = time.monotonic()
             return
         asked_at = time.monotonic()
+        published = [held for held in self._held.values() if held.position.delivered == held.tail]
         try:
             ends = await self._reader.end_offsets(tps)
         except KafkaError as error:
-            _log.warning("the ends of the source topics are not known", error=repr(error))
+            _log.warning("the ends of the topics are not known", error=repr(error))
             for held in self._held.values():
                 held.idle_since.clear()
             return
         async with self._lock:
             if not self.ready:
                 return
-            lag: Counter[str] = Counter(dict.fromkeys(self._sources, 0))
-            for p, held in self._held.items():
-                behind = {topic: ends.get(TopicPartition(topic, p), 0) - held.position.next[topic] for topic in lag}
-                lag.update({topic: max(0, records) for topic, records in behind.items()})
-                for topic, records in behind.items():
-                    if records > 0:
-                        held.idle_since.pop(topic, None)
-                    else:
-                        held.idle_since.setdefault(topic, asked_at)
+            for held in published:  # what is answered from then on can only lie behind what was there
+                end = ends.get(TopicPartition(self._partials, held.partition), 0)
+                held.position.partials_next = max(held.position.partials_next, end)
+            lag: Counter[str] = Counter(dict.fromkeys(self._topics, 0))
+            for held in self._held.values():
+                lag.update(self._behind(held, ends, asked_at))
                 await self._tick(held, asked_at)
             if not any(lag.values()):
                 self.progress_at = time.monotonic()
@@ -247,13 +258,30 @@ class Keeper:
                 metrics.LAG.labels(topic).set(records)
             self._measure()
 
+    def _behind(self, held: Held, ends: dict[TopicPartition, int], asked_at: float) -> dict[str, int]:
+        """By topic, how many records are not applied; notes since when there are none."""
+        behind = {}
+        for topic in self._topics:
+            records = ends.get(TopicPartition(topic, held.partition), 0) - held.position.next[topic]
+            behind[topic] = max(0, records)
+            if records > 0:
+                held.idle_since.pop(topic, None)
+            else:
+                held.idle_since.setdefault(topic, asked_at)
+        return behind
+
     async def _tick(self, held: Held, now: float) -> None:
-        idle_us = {self._sources[topic]: int((now - since) * 1e6) for topic, since in held.idle_since.items()}
+        idle_us = {
+            self._sources[topic]: int((now - since) * 1e6)
+            for topic, since in held.idle_since.items()
+            if topic in self._sources
+        }
         held.lane.tick(idle_us)
         for origin, stream, heartbeat in held.lane.trusted_heartbeats(idle_us):
             await self._beat(held.partition, origin, stream, heartbeat)
+        answered = self._answers(held, time.time_ns() // 1000)
         drained = held.lane.drain()
-        outputs = [*map(_alert, drained.published), *map(_tombstone, drained.retired)]
+        outputs = [*map(_alert, drained.published), *map(_tombstone, drained.retired), *answered]
         said = msgspec.msgpack.encode(drained.changes)
         if not outputs and said == held.last_tick:
             return

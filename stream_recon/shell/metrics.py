@@ -25,7 +25,9 @@ LATENCY = Histogram(
     "From Kafka's time of the record that made a transition due to its delivery",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60),
 )
-LAG = Gauge("stream_recon_lag_records", "Records of a source topic that are not yet applied", ["topic"])
+LAG = Gauge(
+    "stream_recon_lag_records", "Records of a source topic, or of the work items, that are not yet applied", ["topic"]
+)
 WATERMARK_LAG = Gauge(
     "stream_recon_watermark_lag_seconds", "How far the slowest watermark of a source topic is behind now", ["topic"]
 )  # fmt: skip
@@ -33,6 +35,12 @@ RESTORED = Counter("stream_recon_restored_messages", "Messages of state read bac
 SNAPSHOTS = Counter("stream_recon_snapshots", "Complete snapshots of state written")
 STATE_BYTES = Counter("stream_recon_state_bytes", "Bytes of state written")
 LOST = Counter("stream_recon_lost_records", "Records that were deleted before they were read, and accepted", ["topic"])
+WORK = Counter("stream_recon_work_items", "Work items taken by the stream lane (unreadable: skipped)", ["item"])
+DISAGREEMENTS = Counter(
+    "stream_recon_self_check_disagreements",
+    "Discrepancies that only a run found, or only the stream: an incident of ours, not of the books",
+    ["direction"],
+)
 PARTITIONS = Gauge("stream_recon_partitions", "Partition numbers held")
 RUNS = Counter("stream_recon_runs", "Runs, by reconciliation type and what they came to", ["type", "status"])
 RUN_SECONDS = Histogram(
@@ -42,6 +50,9 @@ RUN_SECONDS = Histogram(
 RUN_RECORDS = Counter("stream_recon_run_records", "Records that runs have processed, by type", ["type"])
 RUN_SUCCEEDED = Gauge("stream_recon_run_last_success_timestamp_seconds", "When a type last completed", ["type"])
 RETRIES = Counter("stream_recon_run_retries", "Attempts beyond the first, by type", ["type"])
+COMMANDS = Counter(
+    "stream_recon_commands", "Commands read, by name and whether they took effect", ["command", "answer"]
+)
 FALLBACKS = Counter("stream_recon_run_fallbacks", "Runs in place of a type that is not supported, by type", ["type"])
 
 

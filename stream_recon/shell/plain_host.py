@@ -32,7 +32,7 @@ class PlainHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     """Drives a keeper."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._topics = list(settings.plan.sources())
+        self._topics = list(settings.plan.consumed())
         # Range assigns each topic alike, so that a member has the same partition numbers of all of them.
         self._consumer = new_consumer(settings, RangePartitionAssignor)
         self._producer = new_producer(settings)

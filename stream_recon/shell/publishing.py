@@ -73,7 +73,7 @@ class Publisher:
         self.producer = producer
         self._settings = settings
         self._alerts, self._breaks, self._dlq = plan.name("alerts"), plan.name("breaks"), plan.name("dlq")
-        self._state = plan.name("state")
+        self._state, self._partials = plan.name("state"), plan.name("partials")
         self._queue: asyncio.Queue[Unfinished] = asyncio.Queue(IN_FLIGHT)
 
     async def write(self, held: Held, messages: Iterable[tuple[bytes, list[tuple[str, bytes]]]]) -> list[Any]:
@@ -113,11 +113,13 @@ class Publisher:
 
     async def publish(self, held: Held, offset: int, outputs: Iterable[tuple[int, Output]]) -> None:
         """Publish outputs of the entry at `offset`, each with its number in it, and wait for their deliveries."""
-        alerts, breaks, dead = [], [], []
+        alerts, breaks, dead, answers = [], [], [], []
         for number, output in outputs:
             named = [*output.headers, (ID_HEADER, output_id(held.partition, offset, number))]
             if output.role == "dlq":
                 dead.append((output.key, output.value, named))
+            elif output.role == "partials":
+                answers.append((output.key, output.value, named))
             else:
                 breaks.append((output.key, output.value, named))
                 if output.role == "alerts":
@@ -125,11 +127,12 @@ class Publisher:
         sent_alerts = await self._send(self._alerts, held.partition, alerts)
         sent_breaks = await self._send(self._breaks, held.partition, breaks)
         sent_dead = await self._send(self._dlq, 0, dead)
-        # From where the next ones can be found: not the last one's, since others write to the DLQ between.
-        for delivery in sent_alerts:
-            held.position.alerts_next = (await delivery).offset
-        for delivery in sent_dead:
-            held.position.dlq_next = (await delivery).offset
+        sent_answers = await self._send(self._partials, held.partition, answers)
+        # From where these and the next ones can be found, until all are known to be there: so it is the first one's.
+        position = held.position
+        position.alerts_next = await _first_offset(sent_alerts, position.alerts_next)
+        position.dlq_next = await _first_offset(sent_dead, position.dlq_next)
+        position.partials_next = await _first_offset(sent_answers, position.partials_next)
         for delivery in sent_breaks:
             await delivery
 
@@ -179,6 +182,12 @@ class Publisher:
                 at += 1
             sent.append(await self.producer.send_batch(batch, topic, partition=partition))
         return sent
+
+
+async def _first_offset(sent: list[asyncio.Future[Any]], otherwise: int) -> int:
+    """Wait for deliveries; gives the offset of the first record, or `otherwise` where there is none."""
+    offsets = [(await delivery).offset for delivery in sent]
+    return offsets[0] if offsets else otherwise
 
 
 def output_id(partition: int, offset: int, number: int) -> bytes:

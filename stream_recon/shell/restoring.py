@@ -54,7 +54,7 @@ class Restorer:
         self._settings, self._publisher, self._reader, self._admin = settings, publisher, reader, admin
         self._owner = owner
         self._plan = settings.plan
-        self._sources = list(self._plan.sources())
+        self._topics = self._plan.consumed()
 
     async def acquire(self, partitions: Collection[int], known: dict[int, Held]) -> dict[int, Held]:
         """Claim all of them, and restore those of which somebody else may have written since we last held them.
@@ -82,7 +82,7 @@ class Restorer:
     async def _restore(self, claims: dict[int, int], held: dict[int, Held]) -> None:
         if not claims:
             return
-        sources = [TopicPartition(topic, p) for p in claims for topic in self._sources]
+        sources = [TopicPartition(topic, p) for p in claims for topic in self._topics]
         logs = [TopicPartition(self._plan.name("state"), p) for p in claims]
         committed, begins, ends = await asyncio.gather(
             self._committed(sources),
@@ -94,7 +94,7 @@ class Restorer:
         folds = {log: Fold(partial(Lane, log.partition, self._settings.contracts, rules)) for log in logs}
         spans = {}
         for log in logs:
-            pointers = [_pointer(committed.get(TopicPartition(topic, log.partition))) for topic in self._sources]
+            pointers = [_pointer(committed.get(TopicPartition(topic, log.partition))) for topic in self._topics]
             spans[log] = (max(begins[log], *pointers), claims[log.partition])
         await read_spans(
             self._settings,
@@ -110,7 +110,7 @@ class Restorer:
                     "was known is lost; restore the topic, or delete it and the consumer group "
                     f"{self._settings.group_id} to start anew from the source topics"
                 )
-            at = {topic: TopicPartition(topic, p) for topic in self._sources}
+            at = {topic: TopicPartition(topic, p) for topic in self._topics}
             fresh = fold.position is None
             position = fold.position or await self._beginning(p, {topic: begins[tp] for topic, tp in at.items()})
             self._check(position, fresh, at, committed, begins, ends)
@@ -139,9 +139,14 @@ class Restorer:
             mine.tail = (await delivery).offset
 
     async def _beginning(self, partition: int, begins: dict[str, int]) -> Position:
-        alerts, dlq = TopicPartition(self._plan.name("alerts"), partition), TopicPartition(self._plan.name("dlq"), 0)
-        ends = await self._reader.end_offsets([alerts, dlq])
-        return Position(begins, -1, ends[alerts], ends[dlq])
+        outputs = self._outputs(partition)
+        ends = await self._reader.end_offsets(outputs)
+        return Position(begins, -1, *(ends[tp] for tp in outputs))
+
+    def _outputs(self, partition: int) -> list[TopicPartition]:
+        """Where outputs of a partition number go, in the order of a position."""
+        alerts, partials = (TopicPartition(self._plan.name(role), partition) for role in ("alerts", "partials"))
+        return [alerts, TopicPartition(self._plan.name("dlq"), 0), partials]
 
     def _check(  # noqa: PLR0913, PLR0917 - all that is known of the offsets of a partition number
         self, position: Position, fresh: bool, at: dict[str, TopicPartition],  # noqa: FBT001
@@ -174,17 +179,19 @@ class Restorer:
     async def _publish_rest(self, mine: Held, fold: Fold) -> None:
         """Publish what the state says and the topics do not."""
         if fold.unpublished:
-            alerts = TopicPartition(self._plan.name("alerts"), mine.partition)
-            dlq = TopicPartition(self._plan.name("dlq"), 0)
+            position = mine.position
+            begun = (position.alerts_next, position.dlq_next, position.partials_next)
+            marks = dict(zip(self._outputs(mine.partition), begun, strict=True))
+            if all(output.role != "partials" for entry in fold.unpublished for output in entry.outputs):
+                marks.popitem()  # nothing is sought there, where the run lane writes much more
             begins, ends = await asyncio.gather(
-                self._reader.beginning_offsets([alerts, dlq]), self._reader.end_offsets([alerts, dlq])
+                self._reader.beginning_offsets(list(marks)), self._reader.end_offsets(list(marks))
             )
             published: set[bytes] = set()
 
             def note(_: TopicPartition, record: Any) -> None:  # noqa: ANN401 - untyped
                 published.update(value for name, value in record.headers if name == ID_HEADER)
 
-            marks = {alerts: mine.position.alerts_next, dlq: mine.position.dlq_next}
             await read_spans(
                 self._settings, {tp: (max(begins[tp], mark), ends[tp]) for tp, mark in marks.items()}, note
             )

@@ -28,8 +28,8 @@ SNAPSHOT_ENTRIES = 20_000
 class Output(Struct, array_like=True, gc=False):
     """One record that follows from an entry, to be published once the entry is safe."""
 
-    role: Literal["alerts", "breaks", "dlq"]
-    """Alerts go to the newest states too; what goes to those alone is a tombstone."""
+    role: Literal["alerts", "breaks", "dlq", "partials"]
+    """Alerts go to the newest states too; what goes to those alone is a tombstone. Partials answer work items."""
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
@@ -39,12 +39,14 @@ class Position(Struct, array_like=True):
     """What an owner has done; the newest one counts."""
 
     next: dict[str, int]
-    """By source topic, the first offset that has not been applied."""
+    """By source topic, and of the work items, the first offset that has not been applied."""
     delivered: int
     """Offset of the newest entry (its last part) of which all outputs are known to be published."""
     alerts_next: int
-    """Where in the alerts topic's partition, and in the DLQ, what follows `delivered` can only be."""
+    """Where in the alerts topic's partition, in the DLQ, and among the answers to work items (both are written to by
+    others too) what follows `delivered` can only be."""
     dlq_next: int
+    partials_next: int = 0
 
 
 class Claim(Struct, tag="claim", array_like=True):
