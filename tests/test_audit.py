@@ -27,6 +27,8 @@ from stream_recon.audit.store import AuditStore
 from stream_recon.audit.tables import ENTRIES
 from stream_recon.audit.urls import parse
 from stream_recon.audit.verify import check
+from stream_recon.domain.control_commands import Undo
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.results import ReconciliationResult
 from tests.audits import chained
 from tests.commands import run
@@ -172,6 +174,10 @@ def test_what_a_record_is_is_read_from_its_json() -> None:
     assert of(said(command="reconcile", command_id="c")) == ("command", "c", None, None, "c")
     assert of(said(command="set_config", command_id="c")) == ("config", "c", None, None, "c")
     assert of(said(type="alert_command", command_id="c", alert_id="a")) == ("command", "c", None, "a", "c")
+    assert of(msgspec.json.encode(corrected(1))) == ("correction", "c1", "r1", "a1", None)
+    undo = Undo(command_id="c", issued_by="ann", issued_us=T_US, correction_id="c1")
+    assert of(msgspec.json.encode(undo)) == ("command", "c", None, None, "c")
+    assert of(said(command="cancel", command_id="c", run_id="r")) == ("command", "c", "r", None, "c")
     assert of(said(anything="else")) == ("unknown", None, None, None, None)
     assert of(b"") == ("empty", None, None, None, None)
 
@@ -611,17 +617,21 @@ def test_commands_are_told_with_what_came_of_them(store: AuditStore) -> None:
     assert configured == ["config"]
 
 
-def test_corrections_are_found_by_their_run_and_their_alert(store: AuditStore) -> None:
-    kept(
-        store, Place("recon.corrections.v1", 1),
-        said(correction_id="c1", alert_id="a1", run_id="r1", amount="1.50", asset="USD"),
-        said(correction_id="c2", alert_id="a2", run_id="r1"),
+def corrected(number: int, **more: Any) -> Correction:
+    return Correction(
+        correction_id=f"c{number}", alert_id=f"a{number}", account="venue|alice", asset="USD", field="total",
+        amount="1.50", substance="s", run_id="r1", day="2026-01-31", by="ann", **more,
     )  # fmt: skip
+
+
+def test_corrections_are_found_by_their_run_and_their_alert(store: AuditStore) -> None:
+    one, two = corrected(1), corrected(2, reverses="c0")
+    odd = said(correction_id="c3", alert_id="a3", run_id="r1")
+    kept(store, Place("recon.corrections.v1", 1), msgspec.json.encode(one), msgspec.json.encode(two), odd)
     with store.reading() as view:
-        assert [each.subject for each in reading.corrections(view, run_id="r1")] == ["c1", "c2"]
-        [one] = reading.corrections(view, alert_id="a1")
-        assert msgspec.json.decode(bytes(one.content))["amount"] == "1.50"
-        assert view.ids("alert_id", "a", 9) == ["a1", "a2"]
+        assert [each.correction for each in reading.corrections(view, run_id="r1")] == [one, two, odd]
+        assert [each.correction for each in reading.corrections(view, alert_id="a1")] == [one]
+        assert view.ids("alert_id", "a", 9) == ["a1", "a2", "a3"]
         assert view.ids("alert_id", "a%", 9) == []
 
 

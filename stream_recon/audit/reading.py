@@ -6,16 +6,17 @@ Each answer says where its record lies. What cannot be read as what it is labell
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.results import ReconciliationResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable
 
     from stream_recon.audit.chain import Place
     from stream_recon.audit.labels import Kind
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _alert = msgspec.json.Decoder(Discrepancy | FeedCondition).decode
 _result = msgspec.json.Decoder(ReconciliationResult).decode
 _raw = msgspec.json.Decoder(Raw).decode
+_correction = msgspec.json.Decoder(Correction).decode
+T = TypeVar("T")
 Outcome = Literal["accepted", "refused", "unanswered"]
 
 
@@ -58,12 +61,11 @@ class Transition(NamedTuple):
     alert: Alert | bytes
 
 
-class Said(NamedTuple):
-    """A command, a configuration or a correction, as it was written."""
+class Corrected(NamedTuple):
+    """A correction, or what takes one back."""
 
     source: Source
-    subject: str | None
-    content: Raw | bytes
+    correction: Correction | bytes
 
 
 class Command(NamedTuple):
@@ -108,12 +110,7 @@ def runs(view: View, **ids: str) -> list[Run]:
     """The runs, in the order of their first results; `run_id` or `command_id` choose."""
     found: defaultdict[str, list[Result]] = defaultdict(list)
     for row in view.find("result", **ids):
-        value = row.entry.value or b""
-        try:
-            result: ReconciliationResult | bytes = _result(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            result = value
-        found[row.labels.run_id or ""].append(Result(_source(row), result))
+        found[row.labels.run_id or ""].append(Result(_source(row), _read(_result, row.entry.value or b"")))
     return [Run(run_id, results) for run_id, results in found.items()]
 
 
@@ -126,11 +123,7 @@ def history(view: View, alert_id: str) -> list[Transition]:
         if value in seen:
             continue
         seen.add(value)
-        try:
-            alert: Alert | bytes = _alert(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            alert = value
-        found.append(Transition(_source(row), alert))
+        found.append(Transition(_source(row), _read(_alert, value)))
     return sorted(found, key=lambda each: -1 if isinstance(each.alert, bytes) else each.alert.version)
 
 
@@ -144,9 +137,11 @@ def configurations(view: View) -> list[Command]:
     return _commands(view, "config")
 
 
-def corrections(view: View, **ids: str) -> Iterator[Said]:
+def corrections(view: View, **ids: str) -> list[Corrected]:
     """The corrections, by time; `run_id` or `alert_id` choose."""
-    return _said(view.find("correction", **ids))
+    return [
+        Corrected(_source(row), _read(_correction, row.entry.value or b"")) for row in view.find("correction", **ids)
+    ]
 
 
 def gaps(view: View) -> list[Gap]:
@@ -170,9 +165,8 @@ def counts(view: View) -> dict[Place, dict[str, int]]:
 def _commands(view: View, *kinds: Kind) -> list[Command]:
     answers: defaultdict[str | int | None, list[_Answer]] = defaultdict(list)
     for row in view.find("result"):
-        try:
-            told = _answer(row.entry.value or b"")
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        told = _read(_answer, row.entry.value or b"")
+        if isinstance(told, bytes):
             continue
         answers[told.command_id if told.command_offset is None else told.command_offset].append(told)
     found = []
@@ -183,7 +177,9 @@ def _commands(view: View, *kinds: Kind) -> list[Command]:
         outcome, reason = _outcome(given)
         run_ids = sorted({each.reconciliation_id for each in given})
         version = given[-1].config_version if given else None
-        found.append(Command(_source(row), command_id, _content(row), outcome, reason, run_ids, version))
+        found.append(
+            Command(_source(row), command_id, _read(_raw, row.entry.value or b""), outcome, reason, run_ids, version)
+        )
     return found
 
 
@@ -195,17 +191,12 @@ def _outcome(told: list[_Answer]) -> tuple[Outcome, str]:
     return "accepted", ""
 
 
-def _said(rows: Iterable[Row]) -> Iterator[Said]:
-    return (Said(_source(row), row.labels.subject, _content(row)) for row in rows)
-
-
 def _source(row: Row) -> Source:
     return Source(*row.place, row.entry.first_offset, row.entry.time_us)
 
 
-def _content(row: Row) -> Raw | bytes:
-    value = row.entry.value or b""
+def _read(decode: Callable[[bytes], T], value: bytes) -> T | bytes:
     try:
-        return _raw(value)
+        return decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return value

@@ -169,7 +169,7 @@ def show(
         if alert is not None:
             whole = _only(view.ids("alert_id", alert, 2), "alert", alert)
             transitions = reading.history(view, whole)
-            corrected = list(reading.corrections(view, alert_id=whole))
+            corrected = reading.corrections(view, alert_id=whole)
             if as_json:
                 print_json({"alert_id": whole, "history": transitions, "corrections": corrected})
             else:
@@ -177,12 +177,12 @@ def show(
         elif run_id is not None:
             whole = _only(view.ids("run_id", run_id, 2), "run", run_id)
             [*ran] = reading.runs(view, run_id=whole)
-            corrected = list(reading.corrections(view, run_id=whole))
+            corrected = reading.corrections(view, run_id=whole)
             if as_json:
                 print_json({"run_id": whole, "results": ran[0].results if ran else [], "corrections": corrected})
             else:
                 screens.show_runs(ran)
-                screens.show_said(corrected)
+                screens.show_corrections(corrected)
         elif listed is not None:
             screens.show_listed(view, listed.value, as_json=as_json)
         else:
