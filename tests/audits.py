@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from stream_recon.audit.chain import Head, after
 from stream_recon.audit.errors import StoreError
 from stream_recon.audit.rebuild import read_topics
 from stream_recon.audit.store import AuditStore
@@ -26,7 +27,7 @@ from tests.workers import Worker
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from stream_recon.audit.chain import Head, Place
+    from stream_recon.audit.chain import Entry, Place
     from stream_recon.domain.topics import Role, TopicPlan
 
 Said = tuple["Role", int, bytes | None, bytes | None]
@@ -84,6 +85,14 @@ def cut_off(bootstrap: str, plan: TopicPlan, role: Role, before: int) -> None:
             await admin.close()
 
     asyncio.run(delete())
+
+
+def chained(place: Place, entries: Iterable[Entry]) -> Head:
+    """The head of a chain of these entries, in their order, made in one pass."""
+    head = Head()
+    for entry in entries:
+        head = after(head, place, entry)
+    return head
 
 
 def heads(url: str) -> dict[Place, Head]:

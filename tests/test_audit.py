@@ -5,33 +5,41 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from stream_recon.audit import reading
-from stream_recon.audit.chain import GENESIS, Head, Place, chained, continued, gap, hash_of, record
+from stream_recon.audit.chain import GENESIS, Head, Place, continued, gap, hash_of, record
 from stream_recon.audit.errors import ConflictError, StoreDownError, StoreRefusedError
 from stream_recon.audit.labels import labels_of
 from stream_recon.audit.store import AuditStore
 from stream_recon.audit.tables import ENTRIES
 from stream_recon.audit.urls import parse
 from stream_recon.audit.verify import check
+from stream_recon.domain.control_commands import Undo
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.results import ReconciliationResult
+from tests.audits import chained
+from tests.commands import run
 from tests.databases import execute, unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from stream_recon.audit.chain import Entry
     from stream_recon.audit.verify import Checked, Finding
+    from tests.databases import Postgres
 
 ALERTS, RESULTS = Place("recon.alerts.v1", 2), Place("recon.results.v1", 0)
 T_US = 1_764_000_000_000_000
@@ -166,6 +174,10 @@ def test_what_a_record_is_is_read_from_its_json() -> None:
     assert of(said(command="reconcile", command_id="c")) == ("command", "c", None, None, "c")
     assert of(said(command="set_config", command_id="c")) == ("config", "c", None, None, "c")
     assert of(said(type="alert_command", command_id="c", alert_id="a")) == ("command", "c", None, "a", "c")
+    assert of(msgspec.json.encode(corrected(1))) == ("correction", "c1", "r1", "a1", None)
+    undo = Undo(command_id="c", issued_by="ann", issued_us=T_US, correction_id="c1")
+    assert of(msgspec.json.encode(undo)) == ("command", "c", None, None, "c")
+    assert of(said(command="cancel", command_id="c", run_id="r")) == ("command", "c", "r", None, "c")
     assert of(said(anything="else")) == ("unknown", None, None, None, None)
     assert of(b"") == ("empty", None, None, None, None)
 
@@ -378,8 +390,7 @@ def test_rows_that_have_changed_places_are_told_as_such(filled: AuditStore, stor
 
 def test_a_row_that_was_put_in_is_found(filled: AuditStore, store_url: str) -> None:
     forged = record(5, T_US, None, b"never happened")
-    with filled.reading() as view:
-        before = view.hash_at(ALERTS, 5)
+    before = chained(ALERTS, [entry(n) for n in range(4)]).hash
     insert = (
         "INSERT INTO recon_audit_entries (topic, partition, first_offset, last_offset, form, time_us, value, previous, "
         "hash, kind) VALUES (:topic, :partition, 5, 5, 'record', :time, :value, :previous, :hash, 'unknown')"
@@ -431,6 +442,12 @@ def test_a_chain_cut_off_together_with_its_head_shows_against_a_head_kept_elsewh
     filled.append({ALERTS: [entry(n)._replace(value=b"another past") for n in range(6, 12)]})
     assert findings(filled) == []
     assert findings(filled, anchors) == [("anchor", 14)]
+
+
+def test_a_head_kept_elsewhere_holds_for_a_chain_that_has_grown_since(filled: AuditStore) -> None:
+    anchors = {place: [(head.next_offset, head.hash)] for place, head in filled.heads().items()}
+    filled.append({ALERTS: [entry(n) for n in range(10, 20)]})
+    assert findings(filled, anchors) == []
 
 
 def test_a_chain_that_is_gone_as_a_whole_shows_against_a_head_kept_elsewhere(
@@ -496,6 +513,58 @@ def test_a_store_that_cannot_be_had_says_what_to_do(tmp_path: Path) -> None:
         AuditStore("postgresql+psycopg://127.0.0.1:1/audit").create()
 
 
+def test_a_writer_without_the_rights_of_an_owner_can_write_and_cannot_change(postgres: Postgres) -> None:
+    url = postgres.database()
+    store = AuditStore(url)
+    store.create()
+    execute(
+        url,
+        "DROP ROLE IF EXISTS audit_writer",
+        "CREATE ROLE audit_writer LOGIN",
+        "GRANT SELECT, INSERT ON recon_audit_entries TO audit_writer",
+        "GRANT SELECT, INSERT, UPDATE ON recon_audit_heads TO audit_writer",
+        "GRANT SELECT ON recon_audit_schema TO audit_writer",
+    )
+    theirs = make_url(url).set(username="audit_writer", password=None).render_as_string(hide_password=False)
+    writer = AuditStore(theirs)
+    writer.create()
+    writer.check_writable()
+    writer.append({ALERTS: [entry(n) for n in range(5)]})
+    assert checked(writer).findings == []
+    for statement in (
+        "DROP TRIGGER recon_audit_keep_entries ON recon_audit_entries",
+        "DELETE FROM recon_audit_entries",
+        "UPDATE recon_audit_entries SET value = NULL",
+        "DROP TABLE recon_audit_entries",
+    ):
+        with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
+            execute(theirs, statement)
+    for each in (store, writer):
+        each.close()
+    execute(url, "DROP OWNED BY audit_writer", "DROP ROLE audit_writer")
+
+
+def test_the_program_in_the_docs_computes_the_heads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text("utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    store = AuditStore(f"sqlite:///{tmp_path / 'audit.db'}")
+    store.create()
+    store.append({ALERTS: [record(n, T_US, None, value) for n, value in enumerate(ODD)]})
+    store.append({RESULTS: [gap(0, 3, "expired"), entry(5)]})
+    ran = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "audit.db"], capture_output=True, text=True, check=True
+    )
+    told = [f"{place.topic} {place.partition} {head.hash.hex()}" for place, head in store.heads().items()]
+    assert sorted(ran.stdout.splitlines()) == sorted(told)
+
+
+def test_an_empty_store_proves_nothing(store: AuditStore, store_url: str) -> None:
+    assert checked(store).chains == []
+    done = run("audit", "verify", "--store", store_url)
+    assert done.code == 1
+    assert "there is nothing to prove" in done.err
+
+
 # -- what is asked of it ----------------------------------------------------------------------------------------------
 
 
@@ -516,40 +585,53 @@ def test_commands_are_told_with_what_came_of_them(store: AuditStore) -> None:
         store, control,
         *(said(command="reconcile", command_id=name, issued_by="ann") for name in ("done", "refused", "failed", "new")),
         said(command="set_config", command_id="config", set={"batch_size": 7}), said(command="reconcile"),
+        said(command="reconcile", command_id="done", note="again"),
     )  # fmt: skip
     kept(
         store, RESULTS,
-        result("r1", "running", command_id="done"), result("r1", "completed", command_id="done"),
+        result("r1", "running", command_id="done", command_offset=0), b'{"reconciliation_id": 7}',
+        result("r1", "completed", command_id="done", command_offset=0), result("r4", "failed", command_offset=6),
         result("r2", "failed", command_id="refused", errors=["expired at 10:04"]),
         result("r3", "running", command_id="failed"), result("r3", "failed", command_id="failed"), b"{}",
     )  # fmt: skip
     with store.reading() as view:
-        told = {each.command_id: (each.outcome, each.reason, each.run_ids) for each in reading.commands(view)}
-        runs = {run.run_id: [each.result.status for each in run.results] for run in reading.runs(view)}  # type: ignore[union-attr]
+        told = [(each.command_id, each.outcome, each.reason, each.run_ids) for each in reading.commands(view)]
+        runs = {
+            run.run_id: [getattr(each.result, "status", each.result) for each in run.results]
+            for run in reading.runs(view)
+        }
         configured = [each.command_id for each in reading.configurations(view)]
-    assert told == {
-        "done": ("accepted", "", ["r1"]),
-        "refused": ("refused", "expired at 10:04", ["r2"]),
-        "failed": ("accepted", "", ["r3"]),
-        "new": ("unanswered", "", []),
-        "config": ("unanswered", "", []),
-        None: ("unanswered", "", []),
-    }
-    assert runs == {"r1": ["running", "completed"], "r2": ["failed"], "r3": ["running", "failed"]}
+    assert told == [
+        ("done", "accepted", "", ["r1"]),
+        ("refused", "refused", "expired at 10:04", ["r2"]),
+        ("failed", "accepted", "", ["r3"]),
+        ("new", "unanswered", "", []),
+        ("config", "unanswered", "", []),
+        (None, "unanswered", "", []),
+        ("done", "refused", "", ["r4"]),
+    ]
+    assert runs == {
+        "r1": ["running", "completed"], "r2": ["failed"], "r3": ["running", "failed"], "r4": ["failed"],
+        "": [b'{"reconciliation_id": 7}'],
+    }  # fmt: skip
     assert configured == ["config"]
 
 
-def test_corrections_are_found_by_their_run_and_their_alert(store: AuditStore) -> None:
-    kept(
-        store, Place("recon.corrections.v1", 1),
-        said(correction_id="c1", alert_id="a1", run_id="r1", amount="1.50", asset="USD"),
-        said(correction_id="c2", alert_id="a2", run_id="r1"),
+def corrected(number: int, **more: Any) -> Correction:
+    return Correction(
+        correction_id=f"c{number}", alert_id=f"a{number}", account="venue|alice", asset="USD", field="total",
+        amount="1.50", substance="s", run_id="r1", day="2026-01-31", by="ann", **more,
     )  # fmt: skip
+
+
+def test_corrections_are_found_by_their_run_and_their_alert(store: AuditStore) -> None:
+    one, two = corrected(1), corrected(2, reverses="c0")
+    odd = said(correction_id="c3", alert_id="a3", run_id="r1")
+    kept(store, Place("recon.corrections.v1", 1), msgspec.json.encode(one), msgspec.json.encode(two), odd)
     with store.reading() as view:
-        assert [each.subject for each in reading.corrections(view, run_id="r1")] == ["c1", "c2"]
-        [one] = reading.corrections(view, alert_id="a1")
-        assert msgspec.json.decode(bytes(one.content))["amount"] == "1.50"
-        assert view.ids("alert_id", "a", 9) == ["a1", "a2"]
+        assert [each.correction for each in reading.corrections(view, run_id="r1")] == [one, two, odd]
+        assert [each.correction for each in reading.corrections(view, alert_id="a1")] == [one]
+        assert view.ids("alert_id", "a", 9) == ["a1", "a2", "a3"]
         assert view.ids("alert_id", "a%", 9) == []
 
 

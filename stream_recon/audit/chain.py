@@ -88,14 +88,6 @@ def after(head: Head, place: Place, entry: Entry) -> Head:
     return Head(entry.last_offset + 1, hash_of(head.hash, place, entry), head.entries + 1)
 
 
-def chained(place: Place, entries: Iterable[Entry]) -> Head:
-    """The head of a chain of these entries, in their order."""
-    head = Head()
-    for entry in entries:
-        head = after(head, place, entry)
-    return head
-
-
 def continued(next_offset: int, records: Iterable[Entry], log_start: int, *, compacted: bool) -> list[Entry]:
     """The records of a log from `next_offset` on, with a gap wherever records are gone.
 

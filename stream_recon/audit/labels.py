@@ -1,6 +1,7 @@
 """What a kept record is, and by which ids it is found: read from its JSON alone, so that anybody can check it.
 
-Labels are for look-up. What they cannot be read from is kept all the same, as `unknown`.
+Labels are for look-up. What they cannot be read from is kept all the same, as `unknown`. A verification reads them
+again, so these rules belong to the version of the tables: where they change, what is kept has to be labelled anew.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class _Peek(Struct):
 
 
 _peek = msgspec.json.Decoder(_Peek).decode
-_RECORDS: dict[object, Kind] = {"discrepancy": "discrepancy", "feed_condition": "feed_condition"}
+_ALERTS: dict[object, Kind] = {"discrepancy": "discrepancy", "feed_condition": "feed_condition"}
 
 
 def labels_of(entry: Entry) -> Labels:
@@ -64,14 +65,15 @@ def labels_of(entry: Entry) -> Labels:
 
 
 def _kind(peek: _Peek, alert_id: str | None, command_id: str | None) -> tuple[Kind, str | None]:
-    if isinstance(peek.record, str) and peek.record in _RECORDS:
-        return _RECORDS[peek.record], alert_id
+    # A command may name anything else in its fields, so it is asked for before what it may name.
+    if isinstance(peek.record, str) and peek.record in _ALERTS:
+        return _ALERTS[peek.record], alert_id
+    if peek.command is not None or peek.type == "alert_command":
+        return ("config" if peek.command == "set_config" else "command"), command_id
     if peek.reconciliation_id is not None:
         return "result", _id(peek.reconciliation_id)
     if peek.correction_id is not None:
         return "correction", _id(peek.correction_id)
-    if peek.command is not None or peek.type == "alert_command":
-        return ("config" if peek.command == "set_config" else "command"), command_id
     return "unknown", None
 
 

@@ -6,16 +6,17 @@ Each answer says where its record lies. What cannot be read as what it is labell
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.results import ReconciliationResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable
 
     from stream_recon.audit.chain import Place
     from stream_recon.audit.labels import Kind
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _alert = msgspec.json.Decoder(Discrepancy | FeedCondition).decode
 _result = msgspec.json.Decoder(ReconciliationResult).decode
 _raw = msgspec.json.Decoder(Raw).decode
+_correction = msgspec.json.Decoder(Correction).decode
+T = TypeVar("T")
 Outcome = Literal["accepted", "refused", "unanswered"]
 
 
@@ -58,12 +61,11 @@ class Transition(NamedTuple):
     alert: Alert | bytes
 
 
-class Said(NamedTuple):
-    """A command, a configuration or a correction, as it was written."""
+class Corrected(NamedTuple):
+    """A correction, or what takes one back."""
 
     source: Source
-    subject: str | None
-    content: Raw | bytes
+    correction: Correction | bytes
 
 
 class Command(NamedTuple):
@@ -80,6 +82,20 @@ class Command(NamedTuple):
     """The version of the configuration that it was answered under."""
 
 
+class _Answer(Struct):
+    """Of a result what tells what came of its command; the whole is large, and there are many."""
+
+    reconciliation_id: str
+    status: str
+    config_version: int = 0
+    errors: list[str] = []
+    command_id: str | None = None
+    command_offset: int | None = None
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+
+
 class Gap(Struct, frozen=True):
     """Offsets that were gone before they could be kept, both included."""
 
@@ -94,12 +110,7 @@ def runs(view: View, **ids: str) -> list[Run]:
     """The runs, in the order of their first results; `run_id` or `command_id` choose."""
     found: defaultdict[str, list[Result]] = defaultdict(list)
     for row in view.find("result", **ids):
-        value = row.entry.value or b""
-        try:
-            result: ReconciliationResult | bytes = _result(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            result = value
-        found[row.labels.run_id or ""].append(Result(_source(row), result))
+        found[row.labels.run_id or ""].append(Result(_source(row), _read(_result, row.entry.value or b"")))
     return [Run(run_id, results) for run_id, results in found.items()]
 
 
@@ -112,11 +123,7 @@ def history(view: View, alert_id: str) -> list[Transition]:
         if value in seen:
             continue
         seen.add(value)
-        try:
-            alert: Alert | bytes = _alert(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            alert = value
-        found.append(Transition(_source(row), alert))
+        found.append(Transition(_source(row), _read(_alert, value)))
     return sorted(found, key=lambda each: -1 if isinstance(each.alert, bytes) else each.alert.version)
 
 
@@ -130,9 +137,11 @@ def configurations(view: View) -> list[Command]:
     return _commands(view, "config")
 
 
-def corrections(view: View, **ids: str) -> Iterator[Said]:
+def corrections(view: View, **ids: str) -> list[Corrected]:
     """The corrections, by time; `run_id` or `alert_id` choose."""
-    return _said(view.find("correction", **ids))
+    return [
+        Corrected(_source(row), _read(_correction, row.entry.value or b"")) for row in view.find("correction", **ids)
+    ]
 
 
 def gaps(view: View) -> list[Gap]:
@@ -154,24 +163,27 @@ def counts(view: View) -> dict[Place, dict[str, int]]:
 
 
 def _commands(view: View, *kinds: Kind) -> list[Command]:
-    answers: defaultdict[str | int, list[ReconciliationResult]] = defaultdict(list)
-    for run in runs(view):
-        for each in run.results:
-            if not isinstance(each.result, bytes):
-                at = each.result.command_offset
-                answers[each.result.command_id or "" if at is None else at].append(each.result)
+    answers: defaultdict[str | int | None, list[_Answer]] = defaultdict(list)
+    for row in view.find("result"):
+        told = _read(_answer, row.entry.value or b"")
+        if isinstance(told, bytes):
+            continue
+        answers[told.command_id if told.command_offset is None else told.command_offset].append(told)
     found = []
     for row in view.find(*kinds):
         # One that was sent twice has two answers, which are told apart by where it lay.
-        told = answers[row.entry.first_offset] or answers[row.labels.command_id or " "]
-        outcome, reason = _outcome(told)
-        run_ids = sorted({each.reconciliation_id for each in told})
-        version = told[-1].config_version if told else None
-        found.append(Command(_source(row), row.labels.command_id, _content(row), outcome, reason, run_ids, version))
+        command_id = row.labels.command_id
+        given = answers.get(row.entry.first_offset) or (answers.get(command_id, []) if command_id is not None else [])
+        outcome, reason = _outcome(given)
+        run_ids = sorted({each.reconciliation_id for each in given})
+        version = given[-1].config_version if given else None
+        found.append(
+            Command(_source(row), command_id, _read(_raw, row.entry.value or b""), outcome, reason, run_ids, version)
+        )
     return found
 
 
-def _outcome(told: list[ReconciliationResult]) -> tuple[Outcome, str]:
+def _outcome(told: list[_Answer]) -> tuple[Outcome, str]:
     if not told:
         return "unanswered", ""
     if all(each.status == "failed" for each in told):
@@ -179,17 +191,12 @@ def _outcome(told: list[ReconciliationResult]) -> tuple[Outcome, str]:
     return "accepted", ""
 
 
-def _said(rows: Iterable[Row]) -> Iterator[Said]:
-    return (Said(_source(row), row.labels.subject, _content(row)) for row in rows)
-
-
 def _source(row: Row) -> Source:
     return Source(*row.place, row.entry.first_offset, row.entry.time_us)
 
 
-def _content(row: Row) -> Raw | bytes:
-    value = row.entry.value or b""
+def _read(decode: Callable[[bytes], T], value: bytes) -> T | bytes:
     try:
-        return _raw(value)
+        return decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return value

@@ -36,10 +36,10 @@ async def read_topics(settings: WorkerSettings, *, into: AuditStore | None, agai
     with ExitStack() as stack:
         if into is not None:
             into.create()
-        # The store is looked at first, so that the topics have all that it has.
+        # In this order, while others write: the store has all that is promised, and the topics have all that it has.
+        promised = await committed(settings) if against is not None else {}
         view = stack.enter_context(against.reading()) if against is not None else None
         heads = view.heads() if view is not None else {}
-        promised = await committed(settings) if view is not None else {}
         comparisons: dict[Place, Comparison] = {}
         async with opened(settings) as topics:
             for place in sorted({*heads, *topics.spans}):

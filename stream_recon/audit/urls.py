@@ -69,7 +69,7 @@ def engine_of(url: URL) -> Engine:
     try:
         return create_engine(
             url, pool_pre_ping=True, pool_size=2, max_overflow=2, pool_timeout=10,
-            connect_args={**_POSTGRES, **url.query},
+            connect_args={name: said for name, said in _POSTGRES.items() if name not in url.query},
         )  # fmt: skip
     except ImportError as error:
         raise StoreRefusedError(f"PostgreSQL needs a driver ({error}): pip install 'stream-recon[postgres]'") from error

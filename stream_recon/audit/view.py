@@ -65,14 +65,6 @@ class View:
         inside = (ENTRIES.c.last_offset >= first_offset) & (ENTRIES.c.first_offset <= last_offset)
         return (row.entry for row in self._rows(_at(place) & inside, ENTRIES.c.first_offset))
 
-    def hash_at(self, place: Place, next_offset: int) -> bytes:
-        """The head that a chain had when it ended before `next_offset`."""
-        before = _at(place) & (ENTRIES.c.last_offset < next_offset)
-        found = self._connection.execute(
-            select(ENTRIES.c.hash).where(before).order_by(ENTRIES.c.first_offset.desc()).limit(1)
-        ).scalar()
-        return Head().hash if found is None else bytes(found)
-
     def find(self, *kinds: Kind, **ids: str) -> Iterator[Row]:
         """The entries of these kinds (none: of all), with these labels, by time and place."""
         which = [ENTRIES.c[name] == said for name, said in ids.items()]

@@ -37,6 +37,8 @@ _log = structlog.get_logger()
 _AT_ONCE = 1000
 _POLL_MS = 500
 _MEASURE_S = 2.0
+_ASK_S = 2.0
+"""How often the store is asked whether it could take anything, so that it shows before there is something."""
 _PATIENCE_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """How long to wait after each failure in a row."""
 _CLIENT: dict[str, Any] = {
@@ -66,6 +68,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """The same, as last known, while the store cannot be asked."""
         self._failures = 0
         self._measured_at = 0.0
+        self._asked_at = 0.0
         self.ready = False
         """The store takes what is written."""
         self.progress_at = time.monotonic()
@@ -122,7 +125,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         unplaced = self._consumer.assignment() - self._next.keys()
         if unplaced or not self.ready:
             await self._place(unplaced)
-        elif time.monotonic() - self._measured_at > _MEASURE_S:
+        elif time.monotonic() - self._asked_at > _ASK_S:
+            self._asked_at = time.monotonic()
             await asyncio.to_thread(self._store.check_writable)
         found = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_AT_ONCE)
         batch: dict[TopicPartition, list[Entry]] = {}

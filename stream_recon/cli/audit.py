@@ -49,6 +49,8 @@ class Listed(StrEnum):
     config = "config"
 
 
+_EMPTY = "The store holds no entries: there is nothing to prove. `stream-recon audit run` fills it."
+
 Store = Annotated[
     str | None,
     typer.Option(
@@ -128,16 +130,16 @@ def verify(
         findings = [*checked.findings, *(compared.findings if compared is not None else [])]
         if output is Format.json:
             print_json({
-                "store": kept.name, "whole": not findings, "chains": checked.chains, "gaps": gaps,
-                "findings": findings, "topics": compared.agreements if compared is not None else None,
+                "store": kept.name, "whole": bool(checked.chains) and not findings, "chains": checked.chains,
+                "gaps": gaps, "findings": findings, "topics": compared.agreements if compared is not None else None,
             })  # fmt: skip
         else:
             from stream_recon.cli import audit_screens as screens
 
             screens.show_checked(checked.chains, gaps, findings, compared)
             if not findings:
-                say(_proved(heads, compared), quiet=quiet)
-    if findings:
+                say(_proved(heads, compared) if checked.chains else _EMPTY, quiet=quiet and bool(checked.chains))
+    if findings or not checked.chains:
         raise typer.Exit(1)
 
 
@@ -167,7 +169,7 @@ def show(
         if alert is not None:
             whole = _only(view.ids("alert_id", alert, 2), "alert", alert)
             transitions = reading.history(view, whole)
-            corrected = list(reading.corrections(view, alert_id=whole))
+            corrected = reading.corrections(view, alert_id=whole)
             if as_json:
                 print_json({"alert_id": whole, "history": transitions, "corrections": corrected})
             else:
@@ -175,12 +177,12 @@ def show(
         elif run_id is not None:
             whole = _only(view.ids("run_id", run_id, 2), "run", run_id)
             [*ran] = reading.runs(view, run_id=whole)
-            corrected = list(reading.corrections(view, run_id=whole))
+            corrected = reading.corrections(view, run_id=whole)
             if as_json:
                 print_json({"run_id": whole, "results": ran[0].results if ran else [], "corrections": corrected})
             else:
                 screens.show_runs(ran)
-                screens.show_said(corrected)
+                screens.show_corrections(corrected)
         elif listed is not None:
             screens.show_listed(view, listed.value, as_json=as_json)
         else:

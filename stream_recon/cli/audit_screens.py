@@ -76,7 +76,9 @@ def show_chains(name: str, view: View, *, as_json: bool) -> None:
     _show_gaps(gaps)
 
 
-def show_history(alert_id: str, transitions: Sequence[reading.Transition], corrected: Sequence[reading.Said]) -> None:
+def show_history(
+    alert_id: str, transitions: Sequence[reading.Transition], corrected: Sequence[reading.Corrected]
+) -> None:
     """The transitions of an alert, and what was corrected for it."""
     table = _table("time", "version", "transition", "status", "what", "where")
     for each in transitions:
@@ -91,7 +93,7 @@ def show_history(alert_id: str, transitions: Sequence[reading.Transition], corre
         )  # fmt: skip
     console().print(f"alert {alert_id}", markup=False)
     console().print(table)
-    show_said(corrected)
+    show_corrections(corrected)
 
 
 def show_runs(runs: Iterable[reading.Run]) -> None:
@@ -110,14 +112,21 @@ def show_runs(runs: Iterable[reading.Run]) -> None:
     console().print(table)
 
 
-def show_said(said: Iterable[reading.Said]) -> None:
-    """Corrections or configurations as they were written."""
-    rows = list(said)
-    if not rows:
+def show_corrections(corrected: Sequence[reading.Corrected]) -> None:
+    """What was corrected, and what took it back; nothing where nothing was."""
+    if not corrected:
         return
-    table = _table("time", "id", "content", "where")
-    for each in rows:
-        table.add_row(_time(each.source.time_us), each.subject or "", _shown(bytes(each.content)), _where(each.source))
+    table = _table("time", "correction", "account", "field", "amount", "of", "run", "by", "", "where")
+    for each in corrected:
+        one, when, where = each.correction, _time(each.source.time_us), _where(each.source)
+        if isinstance(one, bytes):
+            table.add_row(when, _shown(one), *[""] * 7, where)
+            continue
+        remark = f"takes back {one.reverses}" if one.reverses else "dry run" if one.dry_run else ""
+        table.add_row(
+            when, one.correction_id, one.account, one.field, one.amount, one.asset or one.instrument or "", one.run_id,
+            one.by, remark, where,
+        )  # fmt: skip
     console().print(table)
 
 
@@ -133,8 +142,8 @@ def show_listed(view: View, what: str, *, as_json: bool) -> None:
         commands = reading.configurations(view)
         print_json({what: commands}) if as_json else _show_commands(commands)
     else:
-        said = list(reading.corrections(view))
-        print_json({what: said}) if as_json else show_said(said)
+        corrected = reading.corrections(view)
+        print_json({what: corrected}) if as_json else show_corrections(corrected)
 
 
 def _show_commands(commands: Iterable[reading.Command]) -> None:
