@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_recon.cli.options import (
+    ConfigFile,
     ContractsFile,
+    Environment,
     Failure,
     InstrumentsFile,
     Quiet,
+    load_configuration,
     load_contracts,
     load_instruments,
     say,
@@ -52,6 +55,8 @@ def reconcile(
     ] = None,
     internal: Annotated[Path | None, typer.Option(help="What our own books say: canonical JSONL, or -.")] = None,
     exchange: Annotated[Path | None, typer.Option(help="What the venue says: canonical JSONL, or -.")] = None,
+    config: ConfigFile = None,
+    environment: Environment = None,
     contracts: ContractsFile = None,
     instruments: InstrumentsFile = None,
     output: Annotated[TableFormat, typer.Option("--output", "-o", help="For people, or for programs.")] = (
@@ -71,6 +76,7 @@ def reconcile(
     given = _given(file, internal, exchange)
     promises = load_contracts(contracts)
     kinds = load_instruments(instruments)
+    sections = load_configuration(config, environment).sections
     started = time.perf_counter()
     with ExitStack() as stack:
         files = []
@@ -82,7 +88,7 @@ def reconcile(
                     f"{path}: {error.strerror}; give a readable JSONL file, or - for standard input"
                 ) from error
             files.append((lines, "stdin" if path == _STDIN else path.name, origin))
-        outcome = compare(files, promises, kinds)
+        outcome = compare(files, promises, kinds, sections)
     explained = _explaining(outcome, promises) if explain else None
     _answer(outcome, output, time.perf_counter() - started, explained, quiet=quiet)
 

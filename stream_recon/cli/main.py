@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from stream_recon import __version__
-from stream_recon.cli import bench, compare, demo, doctor, live, read, send, setup
+from stream_recon.cli import bench, compare, config, demo, doctor, live, read, send, setup
 from stream_recon.cli.options import DEBUG, Failure
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("tail")(read.tail)
 app.command("breaks")(read.breaks)
 app.command("break")(read.break_)
 app.command()(read.explain)
+app.add_typer(config.config, name="config")
 app.add_typer(setup.topics, name="topics")
 app.add_typer(setup.schema, name="schema")
 app.command()(doctor.doctor)

@@ -29,10 +29,11 @@ from stream_recon.domain.layers import (
     resolve,
     values_of,
 )
-from stream_recon.domain.shapes import keys
+from stream_recon.domain.shapes import keys, nearest
 from stream_recon.domain.wording import dotted, masked, shown, told
 from stream_recon.shell.config_sources import Origin, file_layers, from_manager, hash_of, read_file
 from stream_recon.shell.environ import environment_layer
+from stream_recon.strategies.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,6 +177,23 @@ def load(
     if manager is not None:
         fixed.insert(0, from_manager(manager))
     return _resolved(Configuration(sections=Sections(), sources={}, origin=origin, file=file, fixed=tuple(fixed)))
+
+
+def doubts(sections: Sections) -> list[str]:
+    """What is allowed, but will probably not do what was meant: types that cannot be made here."""
+    known = registry()
+    named = [("reconciliation.default_type", sections.reconciliation.reconciliation_type)]
+    named += [
+        (f"strategies.scheduled.runs[{number}].type", run.type)
+        for number, run in enumerate(sections.strategies.scheduled.runs)
+    ]
+    found = []
+    for key, name in named:
+        if name not in known.supported():
+            near = nearest(name, known.supported())
+            meant = f"did you mean {near!r}?" if near is not None else f"there are {', '.join(known.supported())}"
+            found.append(f"{key}: there is no type {name!r} here, so another one is run in its place; {meant}")
+    return found
 
 
 def defaults() -> Configuration:

@@ -8,6 +8,7 @@ from typing import Literal
 from stream_recon.domain.contracts import Contracts
 from stream_recon.domain.instruments import Instruments
 from stream_recon.domain.topics import TopicPlan
+from stream_recon.shell.configuration import Configuration, defaults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,8 +21,10 @@ class WorkerSettings:
     plan: TopicPlan = field(default_factory=TopicPlan)
     contracts: Contracts = field(default_factory=Contracts)
     instruments: Instruments = field(default_factory=Instruments)
-    delta_window_s: int = 300
-    """How long the windows are in which net changes are compared; 0: they are not."""
+    configuration: Configuration = field(default_factory=defaults)
+    """What holds when it starts."""
+    delta_window_s: int | None = None
+    """How long the windows are in which net changes are compared; 0: they are not; None: as is configured."""
     host: Literal["faust", "plain"] = "faust"
     http_port: int | None = None
     """Of /metrics, /livez and /readyz on the loopback interface; 0 takes a free one, None is none."""
