@@ -101,7 +101,9 @@ class ReconciliationRun:
                 reconciliation_id=uuid4().hex[:24], type=self.strategy.type, status="running", start_time_us=started_us
             )
         thresholds = Thresholds(self.config.max_discrepancy_threshold, self.config.auto_resolve_threshold)
-        comparison = Comparison(self.strategy, named, self._contracts, self._instruments, thresholds, self._window_us)
+        comparison = self.comparison = Comparison(
+            self.strategy, named, self._contracts, self._instruments, thresholds, self._window_us
+        )
         clock = time.perf_counter()
         asked = self.strategy.scope(self.config, cut_us, named) if cut_us is not None else None
         await self._read(comparison, asked, cut_us)
@@ -115,6 +117,8 @@ class ReconciliationRun:
         partial.seconds = {"read and compare": read_s, "conclude": time.perf_counter() - clock - read_s}
         unknown = [name for name in named or () if name not in comparison.accounts]
         rules = results.Rules(
+            strategy=self.strategy.type,
+            config=self.config.model_dump(mode="json"),
             config_version=begun.config_version,
             config_digest=digest(self.config.model_dump(mode="json")),
             contracts_digest=digest(self._contracts.model_dump(mode="json")),

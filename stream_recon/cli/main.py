@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from stream_recon import __version__
-from stream_recon.cli import bench, compare, config, demo, doctor, live, read, send, setup
+from stream_recon.cli import audit, bench, compare, config, demo, doctor, keys, live, read, runs, send, setup
 from stream_recon.cli.options import DEBUG, Failure
 
 app = typer.Typer(
@@ -33,10 +33,18 @@ app.command("tail")(read.tail)
 app.command("breaks")(read.breaks)
 app.command("break")(read.break_)
 app.command()(read.explain)
+app.command()(runs.trigger)
+app.command("runs")(runs.runs)
+app.command("run")(runs.run)
+app.command()(runs.verify)
+app.command()(runs.ack)
+app.command()(runs.resolve)
 app.add_typer(config.config, name="config")
 app.add_typer(setup.topics, name="topics")
 app.add_typer(setup.schema, name="schema")
+app.add_typer(keys.keys, name="keys")
 app.command()(doctor.doctor)
+app.add_typer(audit.audit, name="audit")
 app.add_typer(bench.bench, name="bench")
 
 

@@ -57,7 +57,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was as
 PORTS = 65_535
 
 
-def _servers(said: str) -> str:
+def servers(said: str) -> str:
     """Where Kafka is, if it can be read as that."""
     for server in said.split(","):
         host, colon, port = server.strip().rpartition(":")
@@ -70,7 +70,7 @@ def _servers(said: str) -> str:
 Bootstrap = Annotated[
     str,
     typer.Option(
-        "--bootstrap", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", callback=_servers,
+        "--bootstrap", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", callback=servers,
         help="Where Kafka is: host:port[,...].",
     ),
 ]  # fmt: skip

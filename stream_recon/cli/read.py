@@ -108,7 +108,7 @@ def _breaks(question: Question, everything: bool) -> None:
     """List what is wrong now, effects below what they follow from. Exit code 0: nothing; 1: something."""
     from stream_recon.cli.answer import print_json, print_listing, split, split_standing, summary_of
 
-    newest = list(_states(question.bootstrap, question.prefix).values())
+    newest = list(states(question.bootstrap, question.prefix).values())
     alerts = [alert for alert in newest if question.wants(alert)]
     found, conditions = split(alerts) if everything else split_standing(alerts)
     if question.output is Format.json:
@@ -143,21 +143,21 @@ def break_(
     from stream_recon.core.relations import effects
 
     history = wait_for(_history(bootstrap, plan_of(prefix, 1).name("alerts"), alert_id))
-    whole = _only(history, alert_id)
+    whole = only(history, alert_id)
     transitions = sorted(history[whole].values(), key=lambda received: received.alert.version)
-    states = _states(bootstrap, prefix)
+    known = states(bootstrap, prefix)
     if output is Format.json:
         print_json(
             {
                 "newest": transitions[-1].alert,
                 "history": [received.alert for received in transitions],
-                "effects": [effect.alert_id for effect in effects(whole, states)],
+                "effects": [effect.alert_id for effect in effects(whole, known)],
             }
         )
         return
     from stream_recon.cli.detail import show_detail
 
-    show_detail(console(), [(received.time_us, received.alert) for received in transitions], states)
+    show_detail(console(), [(received.time_us, received.alert) for received in transitions], known)
     say(f"\nid {whole}; `stream-recon explain {whole[:10]}` says why.", quiet=quiet)
 
 
@@ -177,11 +177,11 @@ def explain(
     from stream_recon.core.explain import explain as reasoning
 
     promises = load_contracts(contracts) if contracts is not None else None
-    states = _states(bootstrap, prefix)
-    whole = _only(states, alert_id)
-    passages = reasoning(states[whole], states, promises)
+    known = states(bootstrap, prefix)
+    whole = only(known, alert_id)
+    passages = reasoning(known[whole], known, promises)
     if output is Format.json:
-        print_json({"alert": states[whole], "explanation": [passage._asdict() for passage in passages]})
+        print_json({"alert": known[whole], "explanation": [passage._asdict() for passage in passages]})
         return
     from stream_recon.cli.detail import show_explanation
 
@@ -189,16 +189,16 @@ def explain(
     say(f"\nid {whole}; `stream-recon break {whole[:10]}` shows its records and its history.", quiet=quiet)
 
 
-def _states(bootstrap: str, prefix: str) -> dict[str, Alert]:
+def states(bootstrap: str, prefix: str) -> dict[str, Alert]:
     """The newest state of every alert, by id."""
     from stream_recon.cli.options import plan_of
     from stream_recon.consume import newest
 
-    states = wait_for(newest(bootstrap, plan_of(prefix, 1).name("breaks")))
-    return {known: received.alert for known, received in states.items()}
+    found = wait_for(newest(bootstrap, plan_of(prefix, 1).name("breaks")))
+    return {alert_id: received.alert for alert_id, received in found.items()}
 
 
-def _only(ids: Collection[str], beginning: str) -> str:
+def only(ids: Collection[str], beginning: str) -> str:
     """The one id that begins so.
 
     Raises:

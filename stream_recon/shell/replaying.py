@@ -22,8 +22,8 @@ from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.decode import decode_pack
 from stream_recon.domain.discrepancies import FeedCondition, Thresholds, alert_id
 from stream_recon.domain.events import default_source
-from stream_recon.domain.work import CheckpointPart, Partial
-from stream_recon.shell.clients import new_reader
+from stream_recon.domain.work import Answer, CheckpointPart, Partial
+from stream_recon.shell.clients import new_reader, read_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from stream_recon.core.lane import Lane as AnyLane
     from stream_recon.domain.events import Origin, Stream
-    from stream_recon.domain.results import TopicCut
+    from stream_recon.domain.results import CheckpointAt, TopicCut
     from stream_recon.domain.work import ReplayItem
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.strategies.registry import Strategy
@@ -45,6 +45,7 @@ _MARGIN_US = HOUR_US
 """What is told of a time may have reached Kafka that much earlier, by clocks that are wrong."""
 _SETTLE_S = 0.2
 _PART_BYTES = 800_000
+_ANSWER: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _LATE = "LATE_BEYOND_HORIZON"
 
 
@@ -283,3 +284,22 @@ def parts_of(partial: Partial) -> list[Partial]:
         size += length
     put()
     return [msgspec.structs.replace(part, part=number, parts=len(parts)) for number, part in enumerate(parts, 1)]
+
+
+async def read_checkpoint(settings: WorkerSettings, partition: int, at: CheckpointAt) -> list[CheckpointPart]:
+    """The closing state of an earlier run; nothing, where it is not all there."""
+    found: list[CheckpointPart] = []
+
+    def note(_: TopicPartition, record: Any) -> None:  # noqa: ANN401 - untyped
+        answer = _ANSWER.decode(record.value)
+        if isinstance(answer, CheckpointPart) and answer.run_id == at.run_id:
+            found.append(answer)
+
+    tp = TopicPartition(settings.plan.name("partials"), partition)
+    async with new_reader(settings) as reader:
+        begins = await reader.beginning_offsets([tp])
+    if begins[tp] > at.first_offset:
+        return []
+    await read_spans(settings, {tp: (at.first_offset, at.end_offset)}, note)
+    whole = [part.number for part in found] == list(range(1, len(found) + 1)) and found and found[-1].last
+    return found if whole else []

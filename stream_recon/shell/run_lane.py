@@ -33,8 +33,7 @@ from stream_recon.domain.work import (
     WorkItem,
 )
 from stream_recon.shell import metrics
-from stream_recon.shell.clients import read_spans
-from stream_recon.shell.replaying import Cancelled, Replay, parts_of
+from stream_recon.shell.replaying import Cancelled, Replay, parts_of, read_checkpoint
 from stream_recon.strategies.registry import registry
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _ITEM: msgspec.json.Decoder[WorkItem] = msgspec.json.Decoder(WorkItem)
-_ANSWER: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _JSON = msgspec.json.Encoder()
 _PROGRESS_S = 0.5
 _PAUSE_S = 0.05
@@ -134,7 +132,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         """Nothing is kept here that would have to be restored."""
         _log.info("run lane owns", partitions=sorted(tp.partition for tp in assigned))
 
-    # -- taking ---------------------------------------------------------------------------------------------------------
+    # -- taking ----------------------------------------------------------------------------------------------------
 
     async def _take(self) -> None:
         while True:
@@ -175,7 +173,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             except Exception as error:  # noqa: BLE001 - the next one will do; nothing is lost by committing late
                 _log.warning("offsets could not be committed", error=repr(error))
 
-    # -- doing ----------------------------------------------------------------------------------------------------------
+    # -- doing -----------------------------------------------------------------------------------------------------
 
     async def _replay(self) -> None:
         while True:
@@ -228,7 +226,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         carried: list[CheckpointPart] = []
         notes: list[str] = []
         if item.checkpoint is not None:
-            carried = await self._checkpoint(taken.partition, item.checkpoint)
+            carried = await read_checkpoint(self._settings, taken.partition, item.checkpoint)
             if not carried:
                 notes.append(f"the closing state of run {item.checkpoint.run_id} is no longer there: it ran as full")
         done = await Replay(self._settings, strategy, taken.partition, item, self, carried).run()
@@ -243,7 +241,7 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         assert self._current is not None
         run_id = self._current.item.run_id
         await asyncio.sleep(0)
-        while run_id not in self._over and self._emergencies.any():
+        while run_id not in self._over and self._emergencies.any():  # noqa: ASYNC110 - they end by the clock too
             await asyncio.sleep(_PAUSE_S)
         if run_id in self._over:
             raise Cancelled
@@ -272,23 +270,6 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             for answer in answers
         ]
         return [(await delivery).offset for delivery in sent]
-
-    async def _checkpoint(self, partition: int, at: CheckpointAt) -> list[CheckpointPart]:
-        """The closing state of an earlier run; nothing, where it is not all there."""
-        found: list[CheckpointPart] = []
-
-        def note(_: TopicPartition, record: Any) -> None:  # noqa: ANN401 - untyped
-            answer = _ANSWER.decode(record.value)
-            if isinstance(answer, CheckpointPart) and answer.run_id == at.run_id:
-                found.append(answer)
-
-        tp = TopicPartition(self._partials, partition)
-        begins = await self._consumer.beginning_offsets([tp])
-        if begins[tp] > at.first_offset:
-            return []
-        await read_spans(self._settings, {tp: (at.first_offset, at.end_offset)}, note)
-        whole = [part.number for part in found] == list(range(1, len(found) + 1)) and found and found[-1].last
-        return found if whole else []
 
 
 def _now_us() -> int:

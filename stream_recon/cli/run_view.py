@@ -1,0 +1,112 @@
+"""How runs look in a terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from stream_recon.cli.answer import print_listing
+from stream_recon.core.wording import short_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from stream_recon.domain.results import Certificate, ReconciliationResult
+
+STATUS_STYLE = {"completed": "green", "partial": "yellow", "failed": "bold red", "running": "cyan"}
+
+
+def table_of_runs(results: Iterable[ReconciliationResult]) -> Table:
+    """One line a run."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "started", "type", "status", "seconds", "records", "breaks", "by", "what else"):
+        table.add_column(name, justify="right" if name in {"seconds", "records", "breaks"} else "left")
+    for result in results:
+        ended = result.end_time_us
+        told = [*result.errors, *([result.fallback_reason] if result.fallback_reason else []), *result.notes]
+        table.add_row(
+            short_id(result.reconciliation_id), _time(result.start_time_us), result.type,
+            Text(result.status, STATUS_STYLE[result.status]),
+            f"{(ended - result.start_time_us) / 1e6:.1f}" if ended is not None else "",
+            f"{result.total_records_processed:,}", f"{result.discrepancies_found:,}", result.issued_by or "",
+            Text(told[0] if told else "", "dim"),
+        )  # fmt: skip
+    return table
+
+
+def show_run(out: Console, result: ReconciliationResult, *, certificate: bool = False) -> None:
+    """One run in full."""
+    head = Text.assemble((result.type, "bold"), " ", (result.status, STATUS_STYLE[result.status]))
+    head.append(f"  run {result.reconciliation_id}", "dim")
+    out.print(head)
+    for error in result.errors:
+        out.print(f"  {error}", style="red")
+    fell_back = [f"{result.requested_type!r} was asked for: {result.fallback_reason}"] if result.fallback_reason else []
+    for note in (*fell_back, *result.notes):
+        out.print(f"  {note}", style="yellow")
+    for line in _facts(result):
+        out.print(f"  {line}")
+    for late in result.certificate.unsettled if result.certificate is not None else ():
+        far = "was never heard of" if late.watermark_us < 0 else f"is known up to {_time(late.watermark_us)} only"
+        feed = f"{late.origin} {late.stream} of {late.source}, partition {late.partition}"
+        out.print(f"  not settled: {feed}, {far} ({late.waiting} records wait for it)", style="yellow")
+    if result.discrepancies or result.conditions:
+        out.print()
+        print_listing(result.discrepancies, result.conditions)
+        left = result.discrepancies_found - len(result.discrepancies)
+        if left > 0:
+            out.print(f"and {left:,} more: `stream-recon breaks` lists them all", style="dim")
+    elif result.status == "completed" and result.certificate is not None:
+        out.print("  Both sides agree.", style="green")
+    if certificate and result.certificate is not None:
+        out.print()
+        _show_certificate(out, result.certificate)
+
+
+def _facts(result: ReconciliationResult) -> Iterable[str]:
+    if result.certificate is None:
+        return
+    scope = result.certificate.scope
+    took = f" in {(result.end_time_us - result.start_time_us) / 1e6:.2f} s" if result.end_time_us is not None else ""
+    since = "everything" if scope.from_us == 0 else f"{_time(scope.from_us)}"
+    accounts = ", ".join(scope.accounts or ("all accounts",))
+    yield f"{since} to {_time(scope.to_us)}; {', '.join(scope.identities)}; {accounts}"
+    yield f"{result.total_records_processed:,} records{took}; configuration version {result.config_version}"
+    summary = result.summary
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary.by_kind.items()) or "none"
+    follow = f" ({summary.explained:,} follow from others)" if summary.explained else ""
+    yield f"breaks: {kinds}{follow}"
+    yield f"critical: {summary.critical_issues:,}; for a person: {result.manual_resolution_required:,}"
+    if summary.pending:
+        yield f"pending at the cut: {summary.pending:,}"
+    if summary.net_amounts:
+        yield "unexplained: " + ", ".join(f"{amount} {name}" for name, amount in summary.net_amounts.items())
+
+
+def _show_certificate(out: Console, certificate: Certificate) -> None:
+    out.print("Certificate", style="bold")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("log", "offsets", "records", "hash", "known up to"):
+        table.add_column(name, justify="right" if name == "records" else "left")
+    for cut in certificate.topics:
+        far = [us for us in cut.watermarks.values() if us >= 0]
+        table.add_row(
+            f"{cut.topic} {cut.partition}", f"{cut.first_offset:,} to {cut.end_offset:,}", f"{cut.records:,}",
+            cut.digest[:12] or "live", _time(min(far)) if far else "",
+        )  # fmt: skip
+    out.print(table)
+    out.print(
+        f"duplicates {certificate.duplicates:,}, not understood {certificate.rejected:,}; "
+        f"code {certificate.code_version}, contracts {certificate.contracts_digest[:12]}, "
+        f"configuration {certificate.config_digest[:12]}"
+    )
+    out.print(f"verdicts {certificate.verdicts_digest}\nresult   {certificate.digest}", style="dim")
+
+
+def _time(us: int) -> str:
+    return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")

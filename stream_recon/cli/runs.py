@@ -1,0 +1,465 @@
+"""`trigger`, `runs`, `run`, `verify`, `ack` and `resolve`: what is asked of the coordinator, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream_recon.cli.options import (
+    BOOTSTRAP,
+    PARTITIONS,
+    PREFIX,
+    Bootstrap,
+    ContractsFile,
+    Failure,
+    Format,
+    InstrumentsFile,
+    Output,
+    Partitions,
+    Prefix,
+    Quiet,
+    console,
+    load_contracts,
+    load_instruments,
+    plan_of,
+    say,
+    wait_for,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stream_recon.domain.control import Command
+    from stream_recon.domain.results import ReconciliationResult
+    from stream_recon.domain.topics import TopicPlan
+    from stream_recon.domain.work import Partial, Progress
+    from stream_recon.shell.verifying import Verified
+    from stream_recon.strategies.registry import Strategy
+
+SECOND_US = 1_000_000
+_RECORDS_A_SECOND = 60_000
+"""About what a replay does on one core; for the preview alone."""
+_SHOWN = 20
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how that begins.")]
+By = Annotated[str, typer.Option("--by", envvar="STREAM_RECON_USER", help="Who asks.")]
+Key = Annotated[
+    Path | None, typer.Option("--key", envvar="STREAM_RECON_KEY", help="The private key to sign the command with.")
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the result.")]
+
+
+def _user() -> str:
+    return os.environ.get("USER") or "operator"
+
+
+def trigger(
+    kind: Annotated[str, typer.Argument(metavar="TYPE", help="full, emergency, ...; `default`: as configured.")],
+    account: Annotated[
+        list[str] | None, typer.Option("--account", help="Only this account (`venue|id`); may be given again.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", help="A field of the configuration, as `batch_size=500`; again."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="The time of the cut: ISO 8601, or `end` for the newest time that has settled. Default: now."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: Wait = True,
+    key: Key = None,
+    by: By = "",
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Start a reconciliation: shows what it would read, asks, waits, and prints what it came to.
+
+    Exit code 0: both sides agree; 1: discrepancies, or something cannot be known; 3: it failed.
+    """
+    from stream_recon.strategies.registry import FULL, choose, registry
+
+    plan = plan_of(prefix, partitions)
+    params = _params(param or [])
+    choice = choose(None if kind == "default" else kind, "full", fall_back=True, known=registry())
+    strategy = FULL if choice.strategy.outer else choice.strategy
+    cut_us = _cut(at, bootstrap, plan)
+    config = _config(params)
+    scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
+    if not quiet and output is Format.table:
+        if choice.fallback_reason is not None and kind != "default":
+            say(f"{choice.fallback_reason}. The configured type will be run instead.", quiet=False)
+        _preview(bootstrap, plan, strategy, scope.from_us, scope.to_us, account)
+    if not yes:
+        import sys
+
+        if not sys.stdin.isatty():
+            raise Failure("nobody can be asked here: give --yes to start the run without a question")
+        typer.confirm("Start it?", abort=True)
+    command: dict[str, Any] = {
+        "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
+    }  # fmt: skip
+    if params:
+        command["params"] = params
+    if cut_us is not None:
+        command["cut_us"] = cut_us
+    result = _send(command, bootstrap, plan, key, by, config.timeout_seconds + 45.0 if wait else None, quiet=quiet or
+                   output is Format.json)  # fmt: skip
+    if result is None:
+        say("Sent. `stream-recon runs` shows what comes of it.", quiet=quiet)
+        return
+    _answer(result, output)
+
+
+def _params(given: list[str]) -> dict[str, Any]:
+    """Fields of the configuration, as they were typed.
+
+    Raises:
+        Failure: there is no such field.
+    """
+    import yaml
+
+    from stream_recon.domain.config import ReconciliationConfig
+
+    params: dict[str, Any] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or name not in ReconciliationConfig.model_fields:
+            known = ", ".join(ReconciliationConfig.model_fields)
+            raise Failure(f"--param {each}: give FIELD=VALUE, with one of the fields {known}")
+        read = yaml.safe_load(value)
+        params[name] = value if isinstance(read, float) else read
+    return params
+
+
+def _config(params: dict[str, Any]) -> Any:  # noqa: ANN401 - a ReconciliationConfig
+    from pydantic import ValidationError
+
+    from stream_recon.domain.config import ReconciliationConfig
+
+    try:
+        return ReconciliationConfig(**params)
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise Failure(f"--param {said}") from error
+
+
+def _cut(at: str | None, bootstrap: str, plan: TopicPlan) -> int | None:
+    """The time of the cut (us); None: when the command is taken."""
+    if at is None:
+        return None
+    if at == "end":
+        from stream_recon.shell.commanding import newest_settled
+
+        found = wait_for(newest_settled(bootstrap, plan))
+        if found is None:
+            raise Failure("no time has settled yet: the source topics hold no heartbeats that say how far they are", 3)
+        return found
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise Failure(f"--at {at}: give a time such as 2026-01-31T17:00:00Z, or `end`") from error
+    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * SECOND_US)
+
+
+def _preview(
+    bootstrap: str, plan: TopicPlan, strategy: Strategy, from_us: int, to_us: int, accounts: list[str] | None
+) -> None:  # fmt: skip
+    """What a run would look at, and about what it costs."""
+    from stream_recon.shell.commanding import cost
+
+    out = console(err=True)
+    what = ", ".join(strategy.identities)
+    out.print(f"[bold]{strategy.type}[/]: {strategy.purpose}")
+    out.print(f"  compares   {what}; {'all accounts' if not accounts else ', '.join(accounts)}")
+    if strategy.cut == "live":
+        out.print("  looks at   the live state of the workers, once it has reached the present ends of the topics")
+        return
+    out.print(f"  looks at   {_time(from_us)} to {_time(to_us)}")
+    costs = wait_for(cost(bootstrap, plan, strategy.streams, from_us))
+    records = sum(each.records for each in costs)
+    largest = max((each.records for each in costs), default=0)
+    took = f"about {records / _RECORDS_A_SECOND:.1f} s of one core, " if records else ""
+    settled = "less where a checkpoint is gone on from" if strategy.goes_on else "and until the feeds have settled"
+    out.print(
+        f"  reads      {records:,} records in {len(costs)} partitions (at most {largest:,} in one): {took}{settled}"
+    )
+
+
+def _send(
+    command: dict[str, Any], bootstrap: str, plan: TopicPlan, key: Path | None, by: str, patience_s: float | None,
+    *, quiet: bool,
+) -> ReconciliationResult | None:  # fmt: skip
+    """Complete a command, sign it, send it, and wait with a bar for each partition.
+
+    Raises:
+        Failure: nobody answered.
+    """
+    from uuid import uuid4
+
+    import msgspec
+
+    from stream_recon.domain.control import RefusedCommand
+    from stream_recon.domain.control_reading import read_command
+    from stream_recon.shell.commanding import NoAnswerError, send
+
+    whole = {name: value for name, value in command.items() if value is not None}
+    whole |= {"command_id": uuid4().hex, "issued_by": by or _user(), "issued_us": _now_us()}
+    read = read_command(msgspec.json.encode(whole), None)
+    if isinstance(read, RefusedCommand):
+        raise Failure(read.detail)
+    if key is not None:
+        read = _signed(read, key)
+    try:
+        with _bars(shown=not quiet and command["command"] == "reconcile" and patience_s is not None) as tell:
+            return wait_for(send(bootstrap, plan, read, patience_s=patience_s, tell=tell))
+    except NoAnswerError as error:
+        raise Failure(str(error), code=3) from error
+
+
+def _signed(command: Command, path: Path) -> Command:
+    """The command, signed by the private key in a file whose name is the key's id."""
+    from stream_recon.shell.signing import KeyUnusable, private_key, sign
+
+    try:
+        return sign(command, private_key(path.read_text("utf-8")), path.stem)
+    except (OSError, KeyUnusable) as error:
+        raise Failure(f"{path}: {error}") from error
+
+
+@contextmanager
+def _bars(*, shown: bool) -> Iterator[Callable[[Progress | Partial], None] | None]:
+    """A bar for each partition that says how far it is."""
+    if not shown:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    from stream_recon.domain.work import Partial
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[stage]}"))
+    with Bars(*columns, console=console(err=True), transient=True) as bars:
+        tasks: dict[int, Any] = {}
+
+        def tell(answer: Progress | Partial) -> None:
+            task = tasks.get(answer.partition)
+            if task is None:
+                task = tasks[answer.partition] = bars.add_task(f"partition {answer.partition}", stage="")
+            if isinstance(answer, Partial):
+                records = answer.counts.get("consumed", 0)
+                bars.update(task, total=max(records, 1), completed=max(records, 1), stage="done")
+            else:
+                bars.update(task, total=answer.of, completed=answer.records, stage=answer.stage)
+
+        yield tell
+
+
+def runs(
+    everything: Annotated[bool, typer.Option("--all", help="All of them, not only the newest.")] = False,
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """List runs and what they came to, the newest first; and commands that were refused."""
+    from stream_recon.cli.answer import print_json
+
+    found = sorted(_results(bootstrap, prefix, partitions).values(), key=lambda each: -each.start_time_us)
+    shown = found if everything else found[:_SHOWN]
+    if output is Format.json:
+        print_json(shown)
+        return
+    from stream_recon.cli.run_view import table_of_runs
+
+    console().print(table_of_runs(shown))
+    if len(shown) < len(found):
+        say(f"{len(found) - len(shown)} older ones: `stream-recon runs --all`.", quiet=quiet)
+
+
+def run(
+    run_id: RunId,
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+) -> None:
+    """Show one run: what was asked, what it came to, and its certificate.
+
+    Exit code 0: both sides agree; 1: discrepancies, or something cannot be known, or it still runs; 3: it failed.
+    """
+    _answer(_only(_results(bootstrap, prefix, partitions), run_id), output, certificate=True)
+
+
+def verify(
+    run_id: RunId,
+    contracts: ContractsFile = None,
+    instruments: InstrumentsFile = None,
+    file: Annotated[
+        Path | None, typer.Option("--result", help="The result to check, as JSON, instead of the published one.")
+    ] = None,
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+) -> None:
+    """Check a result without trusting whoever made it: read the log again, and see that the same comes of it.
+
+    Exit code 0: every record, offset and verdict is what the certificate says; 1: something is not, or not there any
+    more.
+    """
+    import msgspec
+
+    from stream_recon.cli.answer import print_json
+    from stream_recon.domain.results import ReconciliationResult
+    from stream_recon.shell.settings import WorkerSettings
+    from stream_recon.shell.verifying import verify as check
+
+    known = _results(bootstrap, prefix, partitions)
+    if file is not None:
+        try:
+            result = msgspec.json.decode(file.read_bytes(), type=ReconciliationResult)
+        except msgspec.MsgspecError as error:
+            raise Failure(
+                f"{file}: it is no result as `stream-recon run ID --output json` gives it ({error})"
+            ) from error
+    else:
+        result = _only(known, run_id)
+    settings = WorkerSettings(
+        bootstrap=bootstrap, plan=plan_of(prefix, partitions), contracts=load_contracts(contracts),
+        instruments=load_instruments(instruments),
+    )  # fmt: skip
+    done: Verified = wait_for(check(settings, result, known.get, lambda *_: None))
+    if output is Format.json:
+        print_json({"run": result.reconciliation_id, **done._asdict(), "holds": not done.wrong and not done.unchecked})
+    else:
+        out = console()
+        for each in done.wrong:
+            out.print(f"✗ {each}", style="red")
+        for each in done.unchecked:
+            out.print(f"? {each}", style="yellow")
+        if not done.wrong and not done.unchecked:
+            topics = len(result.certificate.topics) if result.certificate is not None else 0
+            out.print(
+                f"✓ {done.records:,} records in {topics} logs read again: every record, offset and verdict is what the "
+                "certificate says.", style="green",
+            )  # fmt: skip
+    if done.wrong or done.unchecked:
+        raise typer.Exit(1)
+
+
+AlertId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.")]
+Comment = Annotated[str | None, typer.Option("--comment", "-m", help="Why; it stays with the alert.")]
+
+
+def ack(
+    alert_id: AlertId,
+    comment: Comment = None,
+    assignee: Annotated[str | None, typer.Option(help="Whose it is now.")] = None,
+    wait: Wait = True,
+    key: Key = None,
+    by: By = "",
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Acknowledge a discrepancy or feed condition: somebody looks at it."""
+    command = {"command": "acknowledge", "alert_id": alert_id, "comment": comment, "assignee": assignee}
+    _handle(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+
+
+def resolve(
+    alert_id: AlertId,
+    comment: Comment = None,
+    wait: Wait = True,
+    key: Key = None,
+    by: By = "",
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Resolve a discrepancy or feed condition: it is settled, until what is found differs in substance."""
+    command = {"command": "resolve", "alert_id": alert_id, "comment": comment}
+    _handle(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+
+
+def _handle(
+    command: dict[str, Any], wait: bool, key: Path | None, by: str, bootstrap: str, plan: TopicPlan, output: Format,
+    quiet: bool,
+) -> None:  # fmt: skip
+    from stream_recon.cli.answer import print_json
+    from stream_recon.cli.read import only, states
+
+    whole = only(states(bootstrap, plan.prefix), command["alert_id"])
+    result = _send({**command, "alert_id": whole}, bootstrap, plan, key, by, 45.0 if wait else None, quiet=quiet)
+    if result is None:
+        say("Sent.", quiet=quiet)
+        return
+    if output is Format.json:
+        print_json(result)
+    elif result.status == "completed":
+        console().print(f"{'; '.join(result.notes)}.", style="green")
+    if result.status != "completed":
+        raise Failure("; ".join(result.errors), code=1)
+
+
+def _results(bootstrap: str, prefix: str, partitions: int) -> dict[str, ReconciliationResult]:
+    from stream_recon.shell.settings import WorkerSettings
+    from stream_recon.shell.verifying import read_results
+
+    return wait_for(read_results(WorkerSettings(bootstrap=bootstrap, plan=plan_of(prefix, partitions))))
+
+
+def _only(known: dict[str, ReconciliationResult], beginning: str) -> ReconciliationResult:
+    """The one run whose id begins so.
+
+    Raises:
+        Failure: there is none, or more than one.
+    """
+    found = [result for run_id, result in known.items() if run_id.startswith(beginning)]
+    if len(found) != 1:
+        what = "there is no run" if not found else f"{len(found)} runs begin with"
+        raise Failure(f"{what} {beginning}; `stream-recon runs --all` lists their ids")
+    return found[0]
+
+
+def _answer(result: ReconciliationResult, output: Format, *, certificate: bool = False) -> None:
+    """Print a result, and leave with what it comes to."""
+    from stream_recon.cli.answer import print_json
+    from stream_recon.domain.results import FINAL
+
+    if output is Format.json:
+        print_json(result)
+    else:
+        from stream_recon.cli.run_view import show_run
+
+        show_run(console(), result, certificate=certificate)
+    if result.status == "failed":
+        raise typer.Exit(3)
+    if result.status not in FINAL or result.status == "partial" or result.discrepancies_found:
+        raise typer.Exit(1)
+
+
+def _now_us() -> int:
+    import time
+
+    return time.time_ns() // 1000
+
+
+def _time(us: int) -> str:
+    return datetime.fromtimestamp(us / SECOND_US, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
