@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path  # noqa: TC003 - typer reads it at run time
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -31,7 +31,7 @@ from stream_recon.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream_recon.domain.results import ReconciliationResult
+    from stream_recon.domain.control import Command
     from stream_recon.shell.configuration import Configuration, Row
 
 config = typer.Typer(
@@ -146,9 +146,12 @@ def set_(
     ],
     file: ConfigFile = None,
     environment: Environment = None,
-    by: Annotated[str, typer.Option(envvar="USER", help="Who asks.")] = "operator",
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Send it, and do not wait for the answer.")] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the answer.")] = 30,
+    key: Annotated[
+        Path | None, typer.Option("--key", envvar="STREAM_RECON_KEY", help="The private key to sign the command with.")
+    ] = None,
+    by: Annotated[str, typer.Option("--by", envvar=["STREAM_RECON_USER", "USER"], help="Who asks.")] = "operator",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answer.")] = True,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for it.")] = 30,
     bootstrap: Bootstrap = BOOTSTRAP,
     prefix: Prefix = PREFIX,
     output: Output = Format.table,
@@ -159,49 +162,73 @@ def set_(
     They are checked here first, beside the configuration that --config and --environment name. A value that begins as
     JSON does ({ or [) is read as that.
     """
-    from uuid import uuid4
-
     from stream_recon.domain.layers import ConfigurationError
-    from stream_recon.shell.commanding import give
+    from stream_recon.shell.commanding import NoAnswerError, send
 
     given = _given(values)
     try:
         load_configuration(file, environment).changed(given)
     except ConfigurationError as error:
         raise listed("nothing was sent", error.problems) from error
-    command = {
-        "command": "set_config", "command_id": uuid4().hex, "values": given, "issued_by": by,
-        "issued_us": time.time_ns() // 1000,
-    }  # fmt: skip
-    result = wait_for(give(bootstrap, plan_of(prefix, 1), command, None if no_wait else timeout))
-    _answer(command, result, output, waited_s=None if no_wait else timeout, quiet=quiet)
-
-
-def _answer(
-    command: dict[str, Any],
-    result: ReconciliationResult | None,
-    output: Format,
-    *,
-    waited_s: float | None,
-    quiet: bool,
-) -> None:
-    """Say what came of a command."""
+    command = _command(given, by, key)
+    try:
+        result = wait_for(send(bootstrap, plan_of(prefix, 1), command, patience_s=timeout if wait else None))
+    except NoAnswerError as error:
+        raise Failure(str(error), code=3) from error
     if output is Format.json:
         from stream_recon.cli.answer import print_json
 
         print_json({"command": command, "result": result})
-    if result is None and waited_s is not None:
-        raise Failure(
-            f"nobody has answered in {waited_s:g} s. The command {command['command_id']} is on the control topic, and "
-            "takes effect once a worker reads it; `stream-recon doctor` says whether one runs",
-            code=3,
-        )
     if result is None:
-        say(f"Sent as command {command['command_id']}.", quiet=quiet)
+        say(f"Sent as command {command.command_id}.", quiet=quiet)
     elif result.status != "completed":
         raise listed("it was refused, and what held before still does", result.errors or ["no reason was given"])
     else:
         say(f"It holds as version {result.config_version}.", quiet=quiet)
+
+
+@config.command("reference")
+def reference(output: Output = Format.table, quiet: Quiet = False) -> None:
+    """Print every key there is: its default, what is allowed, what it does. As Markdown, or JSON."""
+    from stream_recon.cli.answer import print_json
+    from stream_recon.domain.reference import entries, table
+
+    if output is Format.json:
+        print_json([entry._asdict() for entry in entries()])
+    else:
+        typer.echo(table(), nl=False)
+    say(
+        "docs/configuration.md has this table, and which of several values holds.", quiet=quiet or output is Format.json
+    )
+
+
+def _command(values: dict[str, object], by: str, key: Path | None) -> Command:
+    """The command that sets them, signed if there is a key.
+
+    Raises:
+        Failure: it would be refused, or the key is none.
+    """
+    from uuid import uuid4
+
+    import msgspec
+
+    from stream_recon.domain.control import RefusedCommand, read_command
+    from stream_recon.shell.signing import KeyUnusable, load_private_key, sign_command
+
+    command = read_command(
+        msgspec.json.encode({
+            "command": "set_config", "command_id": uuid4().hex, "values": values, "issued_by": by,
+            "issued_us": time.time_ns() // 1000,
+        })
+    )  # fmt: skip
+    if isinstance(command, RefusedCommand):
+        raise Failure(command.detail)
+    if key is None:
+        return command
+    try:
+        return sign_command(command, load_private_key(key))
+    except KeyUnusable as error:
+        raise Failure(f"--key: {error}") from error
 
 
 def _given(said: list[str]) -> dict[str, object]:

@@ -1,11 +1,9 @@
-"""The reference of every key of the configuration, as a page has it: made from the models, so that it says what holds."""
+"""The reference of every key of the configuration, as a page has it: made from the models, so that it is true."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
-
-from pydantic import BaseModel
 
 from stream_recon.domain.config import Override, ReconciliationConfig, Sections
 from stream_recon.domain.docstrings import field_docs
@@ -14,6 +12,8 @@ from stream_recon.domain.wording import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pydantic import BaseModel
 
 _FREE = {"absolute": "<asset>", "budget": "<asset>", "keys": "<key id>", "roles": "<role>"}
 _NINE = "<any of the nine>"
