@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INSTRUMENTS = "STREAM_RECON_INSTRUMENTS"
 """What names the file that says what instruments are, to a worker that derives balances from fills."""
+_OURS_TO_SAY = {"STREAM_RECON_CONFIG", "STREAM_RECON_ENVIRONMENT"}
 START_S = 30
 STOP_S = 10
 _LOG_SHOWN_BYTES = 4_000
@@ -45,7 +46,9 @@ class Deployment(NamedTuple):
     contracts: Contracts
     group: str
     instruments: Instruments = Instruments()
-    delta_window_s: int = 300
+    delta_window_s: int | None = None
+    config: Path | None = None
+    environment: str | None = None
 
 
 class WorkerProcess:
@@ -62,8 +65,13 @@ class WorkerProcess:
             sys.executable, "-m", "stream_recon.cli.main", "worker", "--bootstrap", deployment.bootstrap_servers,
             "--prefix", deployment.plan.prefix, "--partitions", str(deployment.plan.partitions),
             "--contracts", str(contracts), "--group", deployment.group, "--http-port", str(self.http_port),
-            "--delta-window", str(deployment.delta_window_s), "--with-parent",
+            "--with-parent",
         ]  # fmt: skip
+        if deployment.delta_window_s is not None:
+            command += ["--delta-window", str(deployment.delta_window_s)]
+        command += ["--config", str(deployment.config)] if deployment.config is not None else []
+        command += ["--environment", deployment.environment] if deployment.environment is not None else []
+        inherited = {name: value for name, value in os.environ.items() if name not in _OURS_TO_SAY}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
                 command,
@@ -71,7 +79,7 @@ class WorkerProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "TMPDIR": str(folder), INSTRUMENTS: str(instruments)},
+                env={**inherited, "TMPDIR": str(folder), INSTRUMENTS: str(instruments)},
             )
 
     def check(self) -> None:

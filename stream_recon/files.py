@@ -20,10 +20,12 @@ import msgspec
 from msgspec import Struct
 
 from stream_recon.core.lane import Batch, Lane
-from stream_recon.core.trades import Rules
+from stream_recon.core.rules import rules_of
+from stream_recon.domain.config import Sections
 from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.events import ORIGINS, STREAM_OF, STREAMS, Heartbeat, Origin, Stream, default_source
 from stream_recon.domain.instruments import Instruments
+from stream_recon.domain.types import ReconciliationType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -268,12 +270,17 @@ class Outcome(NamedTuple):
 
 
 def reconcile(
-    files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts, instruments: Instruments | None = None
-) -> Outcome:
-    """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time."""
+    files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts, instruments: Instruments | None = None,
+    sections: Sections | None = None,
+) -> Outcome:  # fmt: skip
+    """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time.
+
+    `sections`: the configuration, by which sizes and amounts are critical or not.
+    """
     # A file is read as a whole, in whatever order: nothing in it is too old to be known.
-    rules = Rules(horizon_us=ANY_TIME_US, window_us=0, instruments=instruments or Instruments(),
-                  idle_fills_kept=None)  # fmt: skip
+    rules = rules_of(
+        sections or Sections(), instruments or Instruments(), window_s=0, type_name=ReconciliationType.FULL
+    )._replace(horizon_us=ANY_TIME_US, idle_fills_kept=None)
     lane = Lane(None, contracts, rules)
     heard = Heard(contracts)
     rejected: list[BadLine] = []

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_recon.cli.options import (
+    ConfigFile,
     ContractsFile,
+    Environment,
     Failure,
     InstrumentsFile,
     Quiet,
+    load_configuration,
     load_contracts,
     load_instruments,
     say,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from stream_recon.core.explain import Passage
+    from stream_recon.domain.config import Sections
     from stream_recon.domain.contracts import Contracts
     from stream_recon.domain.discrepancies import Alert, Discrepancy, FeedCondition
     from stream_recon.domain.instruments import Instruments
@@ -55,6 +59,8 @@ def reconcile(
     ] = None,
     internal: Annotated[Path | None, typer.Option(help="What our own books say: canonical JSONL, or -.")] = None,
     exchange: Annotated[Path | None, typer.Option(help="What the venue says: canonical JSONL, or -.")] = None,
+    config: ConfigFile = None,
+    environment: Environment = None,
     contracts: ContractsFile = None,
     instruments: InstrumentsFile = None,
     output: Annotated[TableFormat, typer.Option("--output", "-o", help="For people, or for programs.")] = (
@@ -84,9 +90,10 @@ def reconcile(
     given = _given(file, internal, exchange)
     promises = load_contracts(contracts)
     kinds = load_instruments(instruments)
+    sections = load_configuration(config, environment).sections
     started = time.perf_counter()
     if kind is not None or account or lookback_hours is not None:
-        outcome, result = _by_type(given, kind or "full", account, lookback_hours, promises, kinds)
+        outcome, result = _by_type(given, kind or "full", account, lookback_hours, promises, kinds, sections)
         explained = _explaining(outcome, promises) if explain else None
         _answer(outcome, output, time.perf_counter() - started, explained, quiet=quiet, result=result)
         return
@@ -100,7 +107,7 @@ def reconcile(
                     f"{path}: {error.strerror}; give a readable JSONL file, or - for standard input"
                 ) from error
             files.append((lines, "stdin" if path == _STDIN else path.name, origin))
-        outcome = compare(files, promises, kinds)
+        outcome = compare(files, promises, kinds, sections)
     explained = _explaining(outcome, promises) if explain else None
     _answer(outcome, output, time.perf_counter() - started, explained, quiet=quiet)
 
@@ -117,14 +124,13 @@ def _given(file: Path | None, internal: Path | None, exchange: Path | None) -> l
 
 def _by_type(
     given: list[tuple[Path, Any]], kind: str, accounts: list[str] | None, lookback_hours: int | None,
-    contracts: Contracts, instruments: Instruments,
+    contracts: Contracts, instruments: Instruments, sections: Sections,
 ) -> tuple[Outcome, ReconciliationResult]:  # fmt: skip
     """Run a reconciliation type over files.
 
     Raises:
         Failure: a file cannot be read, or an account is none.
     """
-    from stream_recon.domain.config import ReconciliationConfig
     from stream_recon.domain.results import ReconciliationResult
     from stream_recon.files import Outcome
     from stream_recon.service import ReconciliationRun
@@ -144,7 +150,8 @@ def _by_type(
     limits = {"historical_lookback_hours": lookback_hours} if lookback_hours is not None else {}
     sides = {origin: JsonLines(None if path == _STDIN else path, origin) for path, origin in given}
     run = ReconciliationRun(
-        strategy._replace(type=choice.strategy.type), ReconciliationConfig(**limits), contracts=contracts,
+        strategy._replace(type=choice.strategy.type), sections.config_for(strategy.type, limits),
+        contracts=contracts,
         instruments=instruments, internal=sides.get("internal"), exchange=sides.get("exchange"), both=sides.get(None),
     )  # fmt: skip
     begun = ReconciliationResult(

@@ -58,9 +58,9 @@ def _table(name: str, issuer: str, roles: list[str], public: str) -> str:
     import json
 
     header = name if _BARE(name) else json.dumps(name)
-    fields = {"issuer": issuer, "roles": roles, "public": public}
+    fields = {"issuer": issuer, "roles": roles, "public_key": public}
     lines = (f"{field} = {json.dumps(value, ensure_ascii=False)}" for field, value in fields.items())
-    return "\n".join((f"[control.keys.{header}]", *lines))
+    return "\n".join((f"[security.keys.{header}]", *lines))
 
 
 @keys.command("sign")

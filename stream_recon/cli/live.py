@@ -15,7 +15,9 @@ from stream_recon.cli.options import (
     PREFIX,
     Bootstrap,
     BrokerChoice,
+    ConfigFile,
     ContractsFile,
+    Environment,
     Failure,
     Format,
     Group,
@@ -25,6 +27,7 @@ from stream_recon.cli.options import (
     Partitions,
     Prefix,
     Quiet,
+    load_configuration,
     load_contracts,
     load_instruments,
     opening,
@@ -44,6 +47,8 @@ class Host(StrEnum):
 
 
 def worker(
+    config: ConfigFile = None,
+    environment: Environment = None,
     contracts: ContractsFile = None,
     instruments: InstrumentsFile = None,
     bootstrap: Bootstrap = BOOTSTRAP,
@@ -58,13 +63,13 @@ def worker(
         ),
     ] = 9464,
     delta_window: Annotated[
-        int,
+        int | None,
         typer.Option(
             envvar="STREAM_RECON_DELTA_WINDOW_S",
             min=0,
-            help="Seconds by which net changes are compared; 0: not at all.",
+            help="Seconds by which net changes are compared; 0: not at all. Default: as is configured, 300.",
         ),
-    ] = 300,
+    ] = None,
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on where the log was cut off above what was read.")
     ] = False,
@@ -94,6 +99,7 @@ def worker(
         plan=plan_of(prefix, partitions),
         contracts=load_contracts(contracts),
         instruments=load_instruments(instruments),
+        configuration=load_configuration(config, environment),
         delta_window_s=delta_window,
         host=host.value,
         http_port=http_port,
@@ -111,6 +117,8 @@ def worker(
 
 
 def up(
+    config: ConfigFile = None,
+    environment: Environment = None,
     contracts: ContractsFile = None,
     instruments: InstrumentsFile = None,
     broker: BrokerChoice = Ladder.auto,
@@ -130,9 +138,10 @@ def up(
 
     topics = plan_of(prefix, partitions)
     promises, kinds = load_contracts(contracts), load_instruments(instruments)
+    load_configuration(config, environment)
     try:
         with opening(broker, port=port or None, quiet=quiet) as kafka:
-            deployment = Deployment(kafka.bootstrap_servers, topics, promises, group, kinds)
+            deployment = Deployment(kafka.bootstrap_servers, topics, promises, group, kinds, None, config, environment)
             _run(deployment, output, quiet=quiet)
     except (TopicsError, WorkerError) as error:
         raise Failure(str(error), code=3) from error

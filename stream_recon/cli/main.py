@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from stream_recon import __version__
-from stream_recon.cli import audit, bench, compare, demo, doctor, keys, live, read, runs, send, setup
+from stream_recon.cli import audit, bench, compare, config, demo, doctor, keys, live, read, runs, send, setup
 from stream_recon.cli.options import DEBUG, Failure
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("run")(runs.run)
 app.command()(runs.verify)
 app.command()(runs.ack)
 app.command()(runs.resolve)
+app.add_typer(config.config, name="config")
 app.add_typer(setup.topics, name="topics")
 app.add_typer(setup.schema, name="schema")
 app.add_typer(keys.keys, name="keys")

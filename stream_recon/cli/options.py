@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stream_recon.domain.contracts import Contracts
     from stream_recon.domain.instruments import Instruments
     from stream_recon.domain.topics import TopicPlan
+    from stream_recon.shell.configuration import Configuration
 
 
 class Failure(Exception):  # noqa: N818 - it ends a command, and says why
@@ -97,6 +98,20 @@ InstrumentsFile = Annotated[
         "a TOML, YAML or JSON file. Balances are derived from fills by it.",
     ),
 ]  # fmt: skip
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="STREAM_RECON_CONFIG",
+        help="The configuration (docs/configuration.md): a YAML, TOML or JSON file.",
+    ),
+]  # fmt: skip
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment", envvar="STREAM_RECON_ENVIRONMENT",
+        help="Which of the file's `environments` holds, such as production.",
+    ),
+]  # fmt: skip
 
 Result = TypeVar("Result")
 DEBUG = "STREAM_RECON_DEBUG"
@@ -161,6 +176,21 @@ def load_instruments(path: Path | None) -> Instruments:
         return Instruments.model_validate(load(path))
     except ValidationError as error:
         raise _problems(path, error, Instruments) from error
+
+
+def load_configuration(path: Path | None, environment: str | None) -> Configuration:
+    """What holds by the defaults, a file and the environment variables.
+
+    Raises:
+        Failure: one of them says what is not allowed, or the file cannot be read.
+    """
+    from stream_recon.domain.layers import ConfigurationError
+    from stream_recon.shell.configuration import load as load_layers
+
+    try:
+        return load_layers(path, environment)
+    except ConfigurationError as error:
+        raise listed("the configuration is not as it must be", error.problems) from error
 
 
 def _problems(path: Path, error: ValidationError, model: type[BaseModel]) -> Failure:

@@ -24,12 +24,15 @@ def thresholds_of(sections: Sections, config: ReconciliationConfig) -> Threshold
     )
 
 
-def rules_of(sections: Sections, instruments: Instruments, *, window_s: int | None = None) -> Rules:
-    """What a stream lane is tuned by: what is configured for real_time, which holds for the windows of delta too.
+def rules_of(
+    sections: Sections, instruments: Instruments, *, window_s: int | None = None,
+    type_name: str = ReconciliationType.REAL_TIME,
+) -> Rules:  # fmt: skip
+    """What a lane is tuned by. A stream lane by what is configured for real_time, also for the windows of delta.
 
     `window_s`: how long those are, whatever is configured; 0: there are none.
     """
-    config = sections.config_for(ReconciliationType.REAL_TIME)
+    config = sections.config_for(type_name)
     seconds = window_s if window_s is not None else sections.strategies.delta.window_seconds
     return Rules(
         thresholds=thresholds_of(sections, config),

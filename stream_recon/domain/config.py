@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from stream_recon.domain.amounts import to_decimal
 from stream_recon.domain.contracts import Limit
+from stream_recon.domain.control_policy import Key, Policy
 from stream_recon.domain.discrepancies import AbsoluteLimits
 from stream_recon.domain.instruments import Asset
 from stream_recon.domain.shapes import OTHER_NAMES, Allowed
@@ -22,6 +23,7 @@ from stream_recon.domain.times import Cron, Zone
 from stream_recon.domain.types import ReconciliationType
 
 MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
 
 
 def _exact(said: object) -> object:
@@ -243,11 +245,11 @@ class AutoResolution(Section):
     """By asset, how much may be corrected in a day; of an asset that is not named, nothing."""
 
 
-class Key(Section):
+class PublicKey(Section):
     """Who may sign commands."""
 
     public_key: Text
-    """With which its signatures are checked."""
+    """With which its signatures are checked: Ed25519, as `stream-recon keys new` prints it."""
     issuer: Text
     """In whose name it signs."""
     roles: tuple[Text, ...] = ()
@@ -259,10 +261,35 @@ class Security(Section):
 
     require_signatures: bool = False
     """True: a command without a valid signature is refused."""
-    keys: dict[str, Key] = Field(default_factory=dict)
+    keys: dict[Text, PublicKey] = Field(default_factory=dict)
     """By the id of a key: `{public_key, issuer, roles}`."""
-    roles: dict[str, tuple[Text, ...]] = Field(default_factory=dict)
-    """By role, the commands that it may give."""
+    roles: dict[Text, tuple[Text, ...]] = Field(default_factory=dict)
+    """By role, the commands that it may give; beside or instead of viewer, operator, controller and admin."""
+    unsigned_roles: tuple[Text, ...] = ("admin",)
+    """What those may do who do not have to sign."""
+    max_age_hours: Hours = 24
+    """After so long a command that nobody has read has no effect any more."""
+
+    @model_validator(mode="after")
+    def _makes_a_policy(self) -> Security:
+        self.policy()
+        return self
+
+    def policy(self) -> Policy:
+        """By which commands are screened.
+
+        Raises:
+            ValueError: a role or a command is not known, or signatures are required and there are no keys.
+        """
+        return Policy(
+            require_signatures=self.require_signatures,
+            keys={
+                name: Key(issuer=key.issuer, roles=key.roles, public=key.public_key) for name, key in self.keys.items()
+            },
+            roles={role: frozenset(names) for role, names in self.roles.items()},  # type: ignore[arg-type]  # it checks
+            unsigned_roles=self.unsigned_roles,
+            max_age_us=self.max_age_hours * HOUR_US,
+        )
 
 
 class Audit(Section):
@@ -296,7 +323,11 @@ class Sections(Section):
             pydantic.ValidationError: a parameter is not allowed, or not beside the others.
         """
         return ReconciliationConfig(
-            **{**self.reconciliation.model_dump(), **self.override_of(type_name).given(), **_one_name(params or {})}
+            **{
+                **self.reconciliation.model_dump(exclude_unset=True),
+                **self.override_of(type_name).given(),
+                **_one_name(params or {}),
+            }
         )
 
     def age_limits_us(self) -> dict[Literal["critical", "warning", "info"], int]:

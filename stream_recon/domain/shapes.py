@@ -7,13 +7,14 @@ of them can say anything else than what is validated.
 from __future__ import annotations
 
 from decimal import Decimal
-from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Le, MinLen
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
+
+from stream_recon.domain.nearest import instead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -112,16 +113,7 @@ def keys(shape: Shape) -> list[str]:
 def unknown(name: object, shape: Shape) -> str:
     """What to say of a key that is not known there."""
     known = keys(shape)
-    if not known:
-        return f"there is no key {name!r} here"
-    near = nearest(str(name), known)
-    meant = f"did you mean {near!r}?" if near is not None else f"known are {', '.join(known)}"
-    return f"there is no key {name!r} here; {meant}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The one that was probably meant."""
-    return next(iter(get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)), None)
+    return f"there is no key {name!r} here{instead(str(name), known) if known else ''}"
 
 
 def allowed(shape: Shape) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from stream_recon.domain.config import Sections
 from stream_recon.domain.layers import ConfigurationError, KeyPath, Layer, layer_of, nested, resolve
-from stream_recon.domain.shapes import Leaf, Listed, Named, Shape, inside, keys, nearest
+from stream_recon.domain.nearest import instead
+from stream_recon.domain.shapes import Leaf, Listed, Named, Shape, inside, keys
 from stream_recon.domain.wording import dotted, shown
 from stream_recon.shell.documents import DocumentError, parse_document
 
@@ -63,9 +64,8 @@ def file_layers(path: Path, content: bytes, environment: str | None) -> tuple[Or
     """
     common, sections = _parts(path, content)
     if environment is not None and environment not in sections:
-        near = nearest(environment, sections)
-        meant = f"did you mean {near!r}?" if near else f"it has {', '.join(sections) or 'none'}"
-        raise ConfigurationError([f"{path} has no environment {environment!r}; {meant}"])
+        meant = instead(environment, sections) if sections else "; it has none"
+        raise ConfigurationError([f"{path} has no environment {environment!r}{meant}"])
     problems: list[str] = []
     for layers in ([common], *([common, above] for above in sections.values())):
         try:
@@ -89,26 +89,29 @@ def _parts(path: Path, content: bytes) -> tuple[Layer, dict[str, Layer]]:
     if not isinstance(document, Mapping):
         raise ConfigurationError([f"{path}: must be sections ({', '.join(keys(Sections))}), but is {shown(document)}"])
     source = f"file {path.name}"
-    own = document.get(ENVIRONMENTS) or {}
+    own = document.get(ENVIRONMENTS)
+    if own is not None and not isinstance(own, Mapping):
+        raise ConfigurationError([f"{ENVIRONMENTS}: must be sections by the name of an environment ({source})"])
     problems: list[str] = []
-    layers: dict[str, Layer] = {}
-    if not isinstance(own, Mapping):
-        own = {}
-        problems.append(f"{ENVIRONMENTS}: must be sections by the name of an environment ({source})")
-    for name, said in {"": {k: v for k, v in document.items() if k != ENVIRONMENTS}, **own}.items():
+
+    def part(name: str, said: object) -> Layer:
         try:
-            layers[str(name)] = layer_of(f"{source} {ENVIRONMENTS}.{name}" if name else source, said)
+            return layer_of(name, said)
         except ConfigurationError as error:
-            problems += [_also_environments(problem) for problem in error.problems]
+            problems.extend(_also_environments(problem) for problem in error.problems)
+            return Layer(name, {})
+
+    common = part(source, {name: said for name, said in document.items() if name != ENVIRONMENTS})
+    above = {str(name): part(f"{source} {ENVIRONMENTS}.{name}", said) for name, said in (own or {}).items()}
     if problems:
         raise ConfigurationError(problems)
-    return layers.pop(""), layers
+    return common, above
 
 
 def _also_environments(problem: str) -> str:
     """At the top of a file, `environments` is known too."""
     known = ", ".join(keys(Sections))
-    return problem.replace(f"known are {known}", f"known are {known}, {ENVIRONMENTS}")
+    return problem.replace(f"there are {known}", f"there are {known}, {ENVIRONMENTS}")
 
 
 def environments_of(path: Path) -> list[str]:

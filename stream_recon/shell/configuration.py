@@ -9,6 +9,7 @@ was. A file that has changed takes the place that it had, so that a restart come
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,13 +30,14 @@ from stream_recon.domain.layers import (
     resolve,
     values_of,
 )
+from stream_recon.domain.nearest import instead
 from stream_recon.domain.shapes import keys
 from stream_recon.domain.wording import dotted, masked, shown, told
 from stream_recon.shell.config_sources import Origin, file_layers, from_manager, hash_of, read_file
 from stream_recon.shell.environ import environment_layer
+from stream_recon.strategies.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from stream_recon.shell.config_sources import Manager
@@ -178,6 +180,22 @@ def load(
     return _resolved(Configuration(sections=Sections(), sources={}, origin=origin, file=file, fixed=tuple(fixed)))
 
 
+def doubts(sections: Sections) -> list[str]:
+    """What is allowed, but will probably not do what was meant: types that cannot be made here."""
+    known = registry()
+    named = [("reconciliation.default_type", sections.reconciliation.reconciliation_type)]
+    named += [
+        (f"strategies.scheduled.runs[{number}].type", run.type)
+        for number, run in enumerate(sections.strategies.scheduled.runs)
+    ]
+    found = []
+    for key, name in named:
+        if name not in known.supported():
+            meant = instead(name, known.supported())
+            found.append(f"{key}: there is no type {name!r} here, and another one is run in its place{meant}")
+    return found
+
+
 def defaults() -> Configuration:
     """What holds where nobody says anything."""
     return load(environ={})
@@ -197,7 +215,7 @@ def _set(values: Mapping[str, object], source: str) -> tuple[Layer, set[KeyPath]
             if value is None:
                 gone.add(path)
             else:
-                found |= layer_of(source, nested({path: value})).values
+                found |= layer_of(source, nested({path: _said(value)})).values
         except ConfigurationError as error:
             problems += error.problems
     if not values:
@@ -205,6 +223,15 @@ def _set(values: Mapping[str, object], source: str) -> tuple[Layer, set[KeyPath]
     if problems:
         raise ConfigurationError(problems)
     return Layer(source, found), gone
+
+
+def _said(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A value of a command, whose numbers are decimals, as a file would have it."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else plain(value)
+    if isinstance(value, Mapping):
+        return {key: _said(one) for key, one in value.items()}
+    return [_said(one) for one in value] if isinstance(value, list) else value
 
 
 def _over(layers: tuple[Layer, ...], layer: Layer, gone: set[KeyPath]) -> tuple[Layer, ...]:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from stream_recon.core.lane import Lane
 from stream_recon.core.memory import Changes
-from stream_recon.core.trades import Rules
+from stream_recon.core.rules import rules_of
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import read_spans
 from stream_recon.shell.publishing import ID_HEADER, Held, output_id
@@ -89,8 +89,8 @@ class Restorer:
             self._reader.beginning_offsets([*sources, *logs]),
             self._reader.end_offsets(sources),
         )
-        window_us = self._settings.delta_window_s * 1_000_000
-        rules = Rules(instruments=self._settings.instruments, window_us=window_us)
+        settings = self._settings
+        rules = rules_of(settings.configuration.sections, settings.instruments, window_s=settings.delta_window_s)
         folds = {log: Fold(partial(Lane, log.partition, self._settings.contracts, rules)) for log in logs}
         spans = {}
         for log in logs:

@@ -23,8 +23,8 @@ class WorkerSettings:
     instruments: Instruments = field(default_factory=Instruments)
     configuration: Configuration = field(default_factory=defaults)
     """What holds when it starts."""
-    delta_window_s: int = 300
-    """How long the windows are in which net changes are compared; 0: they are not."""
+    delta_window_s: int | None = None
+    """How long the windows are in which net changes are compared; 0: they are not; None: as is configured."""
     host: Literal["faust", "plain"] = "faust"
     http_port: int | None = None
     """Of /metrics, /livez and /readyz on the loopback interface; 0 takes a free one, None is none."""

@@ -16,6 +16,7 @@ import structlog
 
 from stream_recon.shell import metrics, runner
 from stream_recon.shell.clients import new_admin, new_reader
+from stream_recon.shell.configuration import doubts
 from stream_recon.shell.keeper import Keeper
 from stream_recon.shell.publishing import Publisher
 from stream_recon.shell.restoring import Restorer
@@ -56,6 +57,11 @@ def run(settings: WorkerSettings) -> NoReturn:
     """
     configure_logging(settings)
     _log.info("runs", strategies=[strategy.type for strategy in NINE if strategy.continuous])
+    configuration = settings.configuration
+    _log.info("configured", digest=configuration.digest, file=str(configuration.origin.path),
+              environment=configuration.origin.environment)  # fmt: skip
+    for doubt in doubts(configuration.sections):
+        _log.warning("configuration", doubt=doubt)
     asyncio.run(_run(settings))
     raise AssertionError("the process has ended")  # mypy knows less of asyncio.run
 

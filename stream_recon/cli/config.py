@@ -1,0 +1,310 @@
+"""`config`: what holds and where it comes from, whether a file is right, what another would change, and changes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path  # noqa: TC003 - typer reads it at run time
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from stream_recon.cli.options import (
+    BOOTSTRAP,
+    PREFIX,
+    Bootstrap,
+    ConfigFile,
+    Environment,
+    Failure,
+    Format,
+    Output,
+    Prefix,
+    Quiet,
+    console,
+    listed,
+    load_configuration,
+    plan_of,
+    say,
+    wait_for,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream_recon.domain.control import Command
+    from stream_recon.shell.configuration import Configuration, Row
+
+config = typer.Typer(
+    help="The configuration: what holds and why, whether a file is right, changes.", no_args_is_help=True
+)
+_NOTHING = "not set"
+
+
+class Difference(NamedTuple):
+    """One value that two configurations have otherwise."""
+
+    key: str
+    now: object
+    then: object
+    now_from: str | None
+    then_from: str | None
+
+
+@config.command("show")
+def show(
+    file: ConfigFile = None,
+    environment: Environment = None,
+    type_name: Annotated[
+        str | None, typer.Option("--type", help="Only what a run of this type has, such as full.")
+    ] = None,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Show every value and where it comes from: what a worker that is started here and now would have.
+
+    What was set while workers run (`config set`) is theirs, and is not shown.
+    """
+    configuration = load_configuration(file, environment)
+    if type_name is not None:
+        _check_type(type_name)
+    rows = configuration.rows(type_name)
+    if output is Format.json:
+        from stream_recon.cli.answer import print_json
+
+        print_json({
+            "environment": environment, "digest": configuration.digest, "values": [row._asdict() for row in rows],
+        })  # fmt: skip
+    else:
+        _print_rows(rows)
+    _say_doubts(configuration, quiet=quiet)
+
+
+@config.command("validate")
+def validate(
+    file: Annotated[Path, typer.Argument(help="A configuration: a YAML, TOML or JSON file.")],
+    environment: Environment = None,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Check a file by itself, in each of its environments, without using it. Exit code 2: it is not as it must be."""
+    from stream_recon.domain.layers import ConfigurationError
+    from stream_recon.shell.config_sources import environments_of
+    from stream_recon.shell.configuration import load
+
+    problems: Sequence[str] = ()
+    environments: list[str] = []
+    try:
+        configuration = load(file, environment, {})
+        environments = environments_of(file)
+    except ConfigurationError as error:
+        problems = error.problems
+    if output is Format.json:
+        from stream_recon.cli.answer import print_json
+
+        print_json({"valid": not problems, "problems": problems, "environments": environments})
+    if problems:
+        raise listed(f"{file} is not as it must be", problems)
+    _say_doubts(configuration, quiet=quiet)
+    in_each = f" in each environment ({', '.join(environments)})" if environments else ""
+    say(f"{file} is as it should be{in_each}.", quiet=quiet)
+
+
+@config.command("diff")
+def diff(
+    other: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Another file; without it the same one in --against.")
+    ] = None,
+    file: ConfigFile = None,
+    environment: Environment = None,
+    against: Annotated[str | None, typer.Option(help="The environment on the other side, if another one.")] = None,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Show which values another file, or another environment, would have otherwise. Exit code 1: there are some."""
+    if other is None and against is None:
+        raise Failure("give a FILE to compare with, or two environments: --environment a --against b")
+    now = load_configuration(file, environment)
+    then = load_configuration(other or file, against if against is not None else environment)
+    found = _differences(now, then)
+    if output is Format.json:
+        from stream_recon.cli.answer import print_json
+
+        print_json([difference._asdict() for difference in found])
+    elif found:
+        _print_differences(found)
+    if not found:
+        say("They come to the same.", quiet=quiet)
+        return
+    raise typer.Exit(1)
+
+
+@config.command("set")
+def set_(
+    values: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY=VALUE...", help="Such as reconciliation.batch_size=500; =null takes it back."),
+    ],
+    file: ConfigFile = None,
+    environment: Environment = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", envvar="STREAM_RECON_KEY", help="The private key to sign the command with.")
+    ] = None,
+    by: Annotated[str, typer.Option("--by", envvar=["STREAM_RECON_USER", "USER"], help="Who asks.")] = "operator",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answer.")] = True,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for it.")] = 30,
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Set values while workers run, by a command on the control topic; they hold for all of them, from there on.
+
+    They are checked here first, beside the configuration that --config and --environment name. A value that begins as
+    JSON does ({ or [) is read as that.
+    """
+    from stream_recon.domain.layers import ConfigurationError
+    from stream_recon.shell.commanding import NoAnswerError, send
+
+    given = _given(values)
+    try:
+        load_configuration(file, environment).changed(given)
+    except ConfigurationError as error:
+        raise listed("nothing was sent", error.problems) from error
+    command = _command(given, by, key)
+    try:
+        result = wait_for(send(bootstrap, plan_of(prefix, 1), command, patience_s=timeout if wait else None))
+    except NoAnswerError as error:
+        raise Failure(str(error), code=3) from error
+    if output is Format.json:
+        from stream_recon.cli.answer import print_json
+
+        print_json({"command": command, "result": result})
+    if result is None:
+        say(f"Sent as command {command.command_id}.", quiet=quiet)
+    elif result.status != "completed":
+        raise listed("it was refused, and what held before still does", result.errors or ["no reason was given"])
+    else:
+        say(f"It holds as version {result.config_version}.", quiet=quiet)
+
+
+@config.command("reference")
+def reference(output: Output = Format.table, quiet: Quiet = False) -> None:
+    """Print every key there is: its default, what is allowed, what it does. As Markdown, or JSON."""
+    from stream_recon.cli.answer import print_json
+    from stream_recon.domain.reference import entries, table
+
+    if output is Format.json:
+        print_json([entry._asdict() for entry in entries()])
+    else:
+        typer.echo(table(), nl=False)
+    say(
+        "docs/configuration.md has this table, and which of several values holds.", quiet=quiet or output is Format.json
+    )
+
+
+def _command(values: dict[str, object], by: str, key: Path | None) -> Command:
+    """The command that sets them, signed if there is a key.
+
+    Raises:
+        Failure: it would be refused, or the key is none.
+    """
+    from uuid import uuid4
+
+    import msgspec
+
+    from stream_recon.domain.control import RefusedCommand, read_command
+    from stream_recon.shell.signing import KeyUnusable, load_private_key, sign_command
+
+    command = read_command(
+        msgspec.json.encode({
+            "command": "set_config", "command_id": uuid4().hex, "values": values, "issued_by": by,
+            "issued_us": time.time_ns() // 1000,
+        })
+    )  # fmt: skip
+    if isinstance(command, RefusedCommand):
+        raise Failure(command.detail)
+    if key is None:
+        return command
+    try:
+        return sign_command(command, load_private_key(key))
+    except KeyUnusable as error:
+        raise Failure(f"--key: {error}") from error
+
+
+def _given(said: list[str]) -> dict[str, object]:
+    """Values by key, as they were written."""
+    found: dict[str, object] = {}
+    for one in said:
+        key, equals, value = one.partition("=")
+        if not equals or not key:
+            raise Failure(f"{one!r} is not KEY=VALUE, such as reconciliation.batch_size=500")
+        if key in found:
+            raise Failure(f"{key} is given twice")
+        found[key] = None if value == "null" else _json(key, value) if value[:1] in {"[", "{"} else value
+    return found
+
+
+def _json(key: str, value: str) -> object:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise Failure(f"{key}: begins as JSON does, but is none: {error}") from error
+
+
+def _check_type(name: str) -> None:
+    from stream_recon.strategies.registry import registry
+
+    try:
+        registry().of(name)
+    except ValueError as error:
+        raise Failure(f"--type: {error}") from error
+
+
+def _say_doubts(configuration: Configuration, *, quiet: bool) -> None:
+    from stream_recon.shell.configuration import doubts
+
+    for doubt in doubts(configuration.sections):
+        say(f"Note: {doubt}.", quiet=quiet)
+
+
+def _differences(now: Configuration, then: Configuration) -> list[Difference]:
+    """The values that they have otherwise, in the order of the sections."""
+    ours, theirs = ({row.key: row for row in of.rows()} for of in (now, then))
+    found = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(key), theirs.get(key)
+        value, value_then = (row.value if row is not None else None for row in (one, other))
+        if value != value_then:
+            source, source_then = (row.source if row is not None else None for row in (one, other))
+            found.append(Difference(key, value, value_then, source, source_then))
+    return found
+
+
+def _print_rows(rows: list[Row]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("key", "value", "where from"):
+        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    for row in rows:
+        style = "dim" if row.source == "default" else None
+        table.add_row(row.key, _text(row.value), row.source, style=style)
+    console().print(table)
+
+
+def _print_differences(found: list[Difference]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("key", "now", "then", "where from"):
+        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    for one in found:
+        table.add_row(one.key, _text(one.now), _text(one.then), f"{one.now_from or '-'} | {one.then_from or '-'}")
+    console().print(table)
+
+
+def _text(value: object) -> str:
+    """A value as it would be written."""
+    if value is None:
+        return _NOTHING
+    return value if isinstance(value, str) else json.dumps(value)
