@@ -466,7 +466,10 @@ class Asked(Reader):
     def answer(self, now_us: int | None = None) -> None:
         """Answer what can be answered."""
         topics = {name_of(topic): topic for topic in self.logs}
-        self.answered += map(msgspec.json.encode, answers(self.lane, topics, self.reached, now_us))
+        for each in answers(self.lane, topics, self.reached, now_us):
+            if isinstance(each, Partial):
+                each.conditions = []  # what cannot be known is said sooner after a restart
+            self.answered.append(msgspec.json.encode(each))
 
     @property
     def reached(self) -> dict[str, int]:
