@@ -400,7 +400,8 @@ class TradeBook:
                 self.touched[case.key] = None
                 self.conditions.beyond_horizon(account, 1 - claim.origin)
             return False
-        stands = self.register.stands(trade_alert_id(case.key, claim.kind, claim.origin))
+        name = trade_alert_id(case.key, claim.kind, claim.origin)
+        stands = self.register.stands(name) and self.register.holds(name)
         if self.conditions.absence_proven(account, claim.origin, max(seen.ts_us for seen in present), stands=stands):
             return True
         account.parked.add(case.key)
