@@ -207,7 +207,7 @@ def test_what_no_record_can_hold_is_told_in_parts() -> None:
         (number, len(parts), parts[0].attempt) for number in range(1, len(parts) + 1)
     ]
     assert max(len(msgspec.json.encode(each)) for each in parts) < 900_000
-    assert len({name for each in parts for name in ids(each.discrepancies)}) == 40
+    assert len({name for each in parts for name in ids(each.discrepancies)}) == 60
     assert [bool(each.topics) for each in parts] == [True] + [False] * (len(parts) - 1)
 
 
