@@ -32,9 +32,10 @@ class Comparison:
         self, strategy: Strategy, accounts: Collection[str] | None, contracts: Contracts, instruments: Instruments,
         thresholds: Thresholds, window_us: int,
     ) -> None:  # fmt: skip
+        self._window_us = window_us if "net_change" in strategy.identities else 0
         rules = Rules(
             horizon_us=ANY_TIME_US, thresholds=thresholds, instruments=instruments, idle_fills_kept=None,
-            window_us=window_us if "net_change" in strategy.identities else 0,
+            window_us=self._window_us,
         )  # fmt: skip
         self._strategy = strategy
         self._lane = Lane(None, contracts, rules)
@@ -45,25 +46,31 @@ class Comparison:
         self.rejected: list[BadLine] = []
         """Lines that could not be understood."""
         self.lines = 0
-        self._said = 0
+        self._read = 0
+        """Lines of the streams that the strategy needs."""
 
     @property
     def accounts(self) -> set[str]:
         """The accounts that were looked at."""
         return set(self._lane.directory.by_name)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records by what became of them."""
+        return self._lane.counts
+
     def add(self, name: str, pack: list[Line]) -> None:
         """Step over some lines of one log."""
         tape = self._tapes.setdefault(name, Tape(name, 0, 1))
-        last = 0
+        numbered = {line.number: line for line in pack}  # a heartbeat that vouches for several streams is one line
+        for number in sorted(numbered):
+            tape.add(number, 0, None, numbered[number].value)
+        self.lines += len(numbered)
+        self._read += len({line.number for line in pack if line.stream in self._strategy.streams})
         for line in pack:
-            if line.number != last:  # a heartbeat that vouches for several streams is one line
-                tape.add(line.number, 0, None, line.value)
-                self.lines += 1
-                last = line.number
-            self.heard.add(line)
             if isinstance(line.event, Rejected):
                 self.rejected.append(BadLine(name, line.number, line.event.reason, line.event.detail))
+            self.heard.add(line)
             self._names[line.origin] = name
         start = 0
         for end in range(1, len(pack) + 1):
@@ -84,8 +91,10 @@ class Comparison:
 
     def close(self) -> None:
         """Say that nothing follows: what each log promises is complete, and all in it falls due."""
-        for stream, beat in self.heard.closing(self.heard.patience_us):
-            self._beat(stream, beat)
+        # A window is judged with the one after it, so what it waits for lies up to two windows ahead.
+        for beyond_us in sorted({0, self._window_us, 2 * self._window_us}):
+            for stream, beat in self.heard.closing(self.heard.patience_us + beyond_us):
+                self._beat(stream, beat)
         ended = {(origin, stream): ANY_TIME_US for origin in ORIGINS for stream in STREAMS}
         for _, stream, beat in self._lane.trusted_heartbeats(ended):
             self._beat(stream, beat)
@@ -97,7 +106,6 @@ class Comparison:
             self._lane.step(
                 Batch(beat.origin, stream, self._names.get(beat.origin), [0], [ANY_TIME_US], [value], [beat])
             )
-            self._said += 1
 
     def partial(self, run_id: str, scope: Scope, *, pending: bool, notify: bool) -> Partial:
         """What stands at the cut."""
@@ -124,8 +132,7 @@ class Comparison:
                 )
             )
         counts = self._lane.counts
-        counts["consumed"] -= self._said  # what we said ourselves was not read
-        counts["control"] = counts.get("control", 0) - self._said
+        counts["consumed"] = self._read  # without what we said ourselves
         return Partial(
             run_id=run_id, partition=0, discrepancies=found.discrepancies, conditions=found.conditions,
             unsettled=found.unsettled, topics=cuts, counts=counts | found.verdicts, pending=found.pending,

@@ -10,8 +10,8 @@ publishes only what that changes. What comes of each is in the table of `domain.
 - What a run found and the stream lane then finds too is the lane's from there on: UPDATED, which notifies nobody unless
   it says something else.
 - A transition notifies unless the record or command that makes it comes before the end of a suppression (by Kafka's
-  time), or others explain all of it, or alerts are off. The end of a
-  suppression is no transition: the next one notifies again.
+  time), or others explain all of it, or alerts are switched off. The end of a suppression is no transition: the next
+  one notifies again.
 """
 
 from __future__ import annotations
@@ -66,9 +66,11 @@ class Forgotten(NamedTuple):
 class Register:
     """Everything published by one partition number and not yet forgotten, by alert id."""
 
-    def __init__(self, age_limit_us: Mapping[Severity, int] | None = None) -> None:
+    def __init__(self, age_limit_us: Mapping[Severity, int] | None = None, *, enable_alerts: bool = True) -> None:
         self.age_limit_us = age_limit_us or {}
         """How old a discrepancy may get, by severity."""
+        self.enable_alerts = enable_alerts
+        """False: transitions are recorded, and notify nobody."""
         self.newest = Newest()
         self.published: list[Published] = []
         """Since the shell last took them."""
@@ -79,8 +81,6 @@ class Register:
         self.retired_hour = 0
         self.trigger_us = 0
         """Kafka's time of the record or command being applied."""
-        self.enable_alerts = True
-        """False: transitions are recorded, and notify nobody."""
         self.quiet = False
         """Nobody is to be notified of what is published meanwhile."""
 

@@ -162,8 +162,14 @@ def covers(scope: Scope, alert: Discrepancy) -> bool:
     return (
         alert.identity in scope.identities
         and within(scope, alert.account)
-        and scope.from_us <= alert.event_us <= scope.to_us
+        and scope.from_us <= _time_us(alert) <= scope.to_us
     )
+
+
+def _time_us(alert: Discrepancy) -> int:
+    """The time by which a discrepancy belongs to a scope; a window belongs where it begins."""
+    is_window = alert.identity == "net_change" and alert.interval is not None
+    return alert.interval.from_us if is_window and alert.interval is not None else alert.event_us
 
 
 def as_found(alert: Discrepancy, strategy: str) -> Discrepancy:

@@ -29,11 +29,11 @@ from stream_recon.domain.record import (
     AHEAD_US,
     FIELDS,
     MAX_HEADERS,
-    MAX_VALUE_BYTES,
     RULES,
     Rejected,
     decode_carefully,
 )  # fmt: skip
+from stream_recon.domain.strict_json import MAX_VALUE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,6 +10,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from stream_recon.domain.amounts import to_decimal
@@ -302,6 +303,13 @@ def same_in_substance(known: Alert, alert: Alert) -> bool:
             and alert.waiting < 2 * max(known.waiting, 1)
         )
     return _substance(known) == _substance(alert)
+
+
+def substance_digest(alert: Discrepancy) -> str:
+    """32 hex digits over what `same_in_substance` compares of a discrepancy."""
+    kind, fields, residual, spoke = _substance(alert)
+    assert isinstance(spoke, set)
+    return blake2b(msgspec.json.encode((kind, fields, residual, sorted(spoke))), digest_size=16).hexdigest()
 
 
 def _substance(alert: Discrepancy) -> tuple[object, ...]:

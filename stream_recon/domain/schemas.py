@@ -9,10 +9,14 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
+from stream_recon.domain.config import ReconciliationConfig
+from stream_recon.domain.control_commands import COMMANDS, AboutAlert, Issued, Reconcile
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.discrepancies import (
     Discrepancy,
     Evidence,
@@ -23,7 +27,9 @@ from stream_recon.domain.discrepancies import (
     SplitPart,
 )
 from stream_recon.domain.events import STREAM_OF, Anchor
-from stream_recon.domain.record import FIELDS, MAX_HEADERS, MAX_VALUE_BYTES, Reason
+from stream_recon.domain.record import FIELDS, MAX_HEADERS
+from stream_recon.domain.results import Certificate, ReconciliationResult, Scope, Summary, TopicCut, Unsettled
+from stream_recon.domain.strict_json import MAX_VALUE_BYTES, Reason
 from stream_recon.domain.topics import SHAPES, TopicPlan
 
 if TYPE_CHECKING:
@@ -36,7 +42,11 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 ALERTS: tuple[type[Struct], ...] = (Discrepancy, FeedCondition)
-_PARTS: tuple[type[Struct], ...] = (Anchor, Evidence, FieldDifference, Handling, Interval, SplitPart)
+_RECORDS: tuple[type[Struct], ...] = (*STREAM_OF, *ALERTS, ReconciliationResult, Correction)
+"""Those with a schema of their own."""
+_PARTS: tuple[type[Struct], ...] = (
+    Anchor, Certificate, Evidence, FieldDifference, Handling, Interval, Scope, SplitPart, Summary, TopicCut, Unsettled,
+)  # fmt: skip
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 # An amount may be sent as a JSON number too; what its text must obey, its value must.
@@ -45,6 +55,7 @@ _NUMBERS: dict[str, Document] = {
     "non_negative": {"type": "number", "minimum": 0},
     "positive": {"type": "number", "exclusiveMinimum": 0},
 }
+_FRACTION: Document = {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string"}]}
 _RULES: dict[str, Document] = {
     "fill": {
         "if": {"properties": {"exec": {"enum": ["correction", "bust"]}}, "required": ["exec"]},
@@ -60,8 +71,8 @@ _CONTENT: dict[Role, str] = {
     "control": "Commands of operators and schedulers.",
     "alerts": "Every transition of every discrepancy and feed condition.",
     "breaks": "The newest state of each discrepancy and feed condition; a null value some days after it closed.",
-    "results": "The results of runs.",
-    "corrections": "Reversible correcting entries of auto-resolution.",
+    "results": "What each run came to: first as `running`, once as what it came to. A refused command is one, failed.",
+    "corrections": "Reversible correcting entries of auto-resolution, and what takes them back.",
     "dlq": "Records that could not be understood: key and value untouched, the reason in the headers.",
     "work": "Internal.",
     "partials": "Internal.",
@@ -70,19 +81,22 @@ _CONTENT: dict[Role, str] = {
 _KEYS = {
     "account": "venue|account_id (a heartbeat's is free)",
     "alert_id": "alert_id; the partition is that of its account",
+    "command_id": "command_id, or none",
     "original": "the bad record's own key",
 }
 
 
 def schema_files() -> dict[str, str]:
     """File name -> text of everything in schemas/."""
-    documents = {f"{_tag(kind)}.json": _json_schema(kind) for kind in (*STREAM_OF, *ALERTS)}
+    documents = {f"{_tag(kind)}.json": _json_schema(kind) for kind in _RECORDS}
+    documents["control.json"] = _control_schema()
     documents["asyncapi.json"] = asyncapi(TopicPlan())
     return {name: json.dumps(document, indent=2) + "\n" for name, document in documents.items()}
 
 
 def _tag(kind: type[Struct]) -> str:
-    return str(kind.__struct_config__.tag)
+    """What a record is called; a result says so nowhere itself."""
+    return "result" if kind is ReconciliationResult else str(kind.__struct_config__.tag)
 
 
 def _json_schema(kind: type[Struct]) -> Document:
@@ -93,10 +107,22 @@ def _json_schema(kind: type[Struct]) -> Document:
     return document | ({"$defs": components} if components else {})
 
 
+def _control_schema() -> Document:
+    """The schema of all commands in one, complete in itself."""
+    return {
+        "$schema": _DRAFT,
+        "$id": "urn:stream-recon:control:v1",
+        "title": "Command",
+        "description": "One command of recon.control.v1.",
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in COMMANDS.values()],
+        "$defs": _components(list(COMMANDS.values()), "#/$defs/{name}"),
+    }
+
+
 def _components(kinds: Sequence[type[Struct]], ref_template: str) -> dict[str, Document]:
     """Struct name -> schema, of these and what they hold."""
     _, components = msgspec.json.schema_components(kinds, schema_hook=_anything, ref_template=ref_template)
-    for kind in (*STREAM_OF, *ALERTS, *_PARTS):
+    for kind in (*_RECORDS, *_PARTS, *COMMANDS.values()):
         if kind.__name__ in components:
             _enrich(kind, components[kind.__name__])
     return components
@@ -119,6 +145,8 @@ def _enrich(kind: type[Struct], schema: Document) -> None:
     for field in FIELDS.get(kind, ()):
         if field.check in _NUMBERS:
             properties[field.name] = _or_number(properties[field.name], _NUMBERS[field.check])
+    if kind is Reconcile:
+        properties["params"] = _or_null(properties["params"], _parameters())
     schema.update(_RULES.get(str(kind.__struct_config__.tag), {}))
     for name, words in _field_docs(kind).items():
         properties[name].setdefault("description", words)
@@ -131,11 +159,32 @@ def _or_number(schema: Document, number: Document) -> Document:
     return {"anyOf": [schema, number]}
 
 
-def _field_docs(kind: type[Struct]) -> dict[str, str]:
-    """Field -> the docstring below it."""
+def _or_null(schema: Document, said: Document) -> Document:
+    """The schema of what may be left out, with more said of what it is."""
+    return schema | {"anyOf": [one if one.get("type") == "null" else one | said for one in schema["anyOf"]]}
+
+
+def _parameters() -> Document:
+    """Which parameters a run has, and what each may be; a fraction also as text, which no schema can measure."""
+    properties: Document = ReconciliationConfig.model_json_schema()["properties"]
+    docs = _field_docs(ReconciliationConfig)
+    fractions = {n for n, field in ReconciliationConfig.model_fields.items() if field.annotation is Decimal}
+    said = {
+        name: {"description": docs[name]}
+        | (_FRACTION if name in fractions else {k: v for k, v in schema.items() if k not in {"title", "default"}})
+        for name, schema in properties.items()
+    }
+    said["reconciliation_type"]["minLength"] = 1
+    return {"properties": said, "additionalProperties": False}
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """Field -> the docstring below it, or below that of a class it comes from."""
+    base = next((base for base in (Issued, AboutAlert) if base in kind.__bases__), None)
+    inherited = _field_docs(base) if base is not None else {}
     definition = ast.parse(inspect.getsource(kind)).body[0]
     assert isinstance(definition, ast.ClassDef)
-    return {
+    return inherited | {
         field.target.id: inspect.cleandoc(words.value.value)
         for field, words in zip(definition.body, definition.body[1:], strict=False)
         if isinstance(field, ast.AnnAssign)
@@ -148,7 +197,7 @@ def _field_docs(kind: type[Struct]) -> dict[str, str]:
 
 def asyncapi(plan: TopicPlan) -> Document:
     """The AsyncAPI 3.0 document of all topics of a deployment."""
-    kinds = (*STREAM_OF, *ALERTS)
+    kinds = (*_RECORDS, *COMMANDS.values())
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -195,7 +244,15 @@ def _messages_of(role: Role) -> list[str]:
         return [_tag(kind) for kind, stream in STREAM_OF.items() if stream in {source[1], None}]
     if role in {"alerts", "breaks"}:
         return [_tag(kind) for kind in ALERTS]
-    return ["bad_record"] if role == "dlq" else []
+    return _MESSAGES.get(role, [])
+
+
+_MESSAGES: dict[Role, list[str]] = {
+    "control": list(COMMANDS),
+    "results": ["result"],
+    "corrections": ["correction"],
+    "dlq": ["bad_record"],
+}
 
 
 def _channel(topic: Topic) -> Document:

@@ -8,6 +8,7 @@ from typing import Literal
 from stream_recon.domain.contracts import Contracts
 from stream_recon.domain.instruments import Instruments
 from stream_recon.domain.topics import TopicPlan
+from stream_recon.shell.configuration import Configuration, defaults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,11 +21,15 @@ class WorkerSettings:
     plan: TopicPlan = field(default_factory=TopicPlan)
     contracts: Contracts = field(default_factory=Contracts)
     instruments: Instruments = field(default_factory=Instruments)
+    configuration: Configuration = field(default_factory=defaults)
+    """What holds when it starts."""
     delta_window_s: int = 300
     """How long the windows are in which net changes are compared; 0: they are not."""
     host: Literal["faust", "plain"] = "faust"
     http_port: int | None = None
     """Of /metrics, /livez and /readyz on the loopback interface; 0 takes a free one, None is none."""
+    runs: bool = True
+    """Have a child process that replays logs for runs, and coordinates them where the control topic is its own."""
     session_timeout_s: float = 10.0
     heartbeat_s: float = 3.0
     stall_timeout_s: float = 60.0

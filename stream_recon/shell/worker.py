@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import structlog
 
-from stream_recon.shell import metrics
+from stream_recon.shell import metrics, runner
 from stream_recon.shell.clients import new_admin, new_reader
 from stream_recon.shell.keeper import Keeper
 from stream_recon.shell.publishing import Publisher
@@ -76,7 +76,10 @@ async def _run(settings: WorkerSettings) -> NoReturn:
         # Packs make many objects and no cycles: to look for those as often as Python does costs a tenth of all time.
         gc.freeze()
         gc.set_threshold(100_000, 20, 100)
-        working = [asyncio.create_task(work) for work in (publisher.run(), _tick(keeper), host.run(keeper))]
+        works = [publisher.run(), _tick(keeper), host.run(keeper)]
+        if settings.runs:
+            works.append(runner.keep(settings))
+        working = [asyncio.create_task(work) for work in works]
         leaving = asyncio.create_task(leave.wait())
         done, _ = await asyncio.wait([*working, leaving], return_when=asyncio.FIRST_COMPLETED)
         for task in done - {leaving}:

@@ -1,0 +1,88 @@
+"""The parameters of a run, as a command gives them: which there are, and what each may be."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from stream_recon.domain import checks
+from stream_recon.domain.config import ReconciliationConfig
+from stream_recon.domain.nearest import instead
+from stream_recon.domain.strict_json import Refusal, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class UnknownField(Refusal):
+    """A command says something that there is no name for."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("bad_value", detail)
+
+
+class _Meant(NamedTuple):
+    is_it: Callable[[object], bool]
+    words: str
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, str):
+        return _is_amount(value)
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
+def _is_amount(text: str) -> bool:
+    try:
+        checks.amount("", text)
+    except Refusal:
+        return False
+    return True
+
+
+# pydantic alone takes "yes" for true, true for 1 and " 1_000 " for 1000.
+_MEANT: dict[Any, _Meant] = {
+    bool: _Meant(lambda value: isinstance(value, bool), "true or false"),
+    int: _Meant(lambda value: type(value) is int, "a whole number"),
+    str: _Meant(lambda value: isinstance(value, str) and value != "", "a word"),
+    Decimal: _Meant(_is_number, "a fraction, such as 0.01"),
+}
+_LIMITS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
+_THRESHOLDS = {"auto_resolve_threshold", "max_discrepancy_threshold"}
+
+
+def check_parameters(name: str, params: dict[str, Any]) -> None:
+    """Refuse what no run could be tuned by. What holds between fields that are not all given is not looked at.
+
+    Raises:
+        UnknownField: there is none of a name.
+        Refusal: a value that its field cannot have.
+    """
+    fields = ReconciliationConfig.model_fields
+    for given, value in params.items():
+        if given not in fields:
+            raise UnknownField(f"{name} has no field {shown(given)}{instead(given, fields)}")
+        meant = _MEANT[fields[given].annotation]
+        if not meant.is_it(value):
+            raise Refusal("wrong_type", f"{name}.{given} must be {meant.words}, not {shown(value)}")
+    try:
+        ReconciliationConfig.model_validate(params)
+    except ValidationError as errors:
+        for error in errors.errors(include_url=False):
+            if error["loc"]:
+                raise Refusal("bad_value", _limit(name, dict(error))) from None
+            if params.keys() >= _THRESHOLDS:  # else the configuration has the other, which is not known here
+                raise Refusal("bad_value", f"{name}: {error['ctx']['error']}") from None
+
+
+def _limit(name: str, error: dict[str, Any]) -> str:
+    """What a value would have to be."""
+    words, limit = _LIMITS.get(error["type"], ("", ""))
+    should = f"{words} {error['ctx'][limit]}" if words else "another value"
+    return f"{name}.{error['loc'][0]} must be {should}, not {shown(_written(error['input']))}"
+
+
+def _written(value: object) -> object:
+    return format(value, "f") if isinstance(value, Decimal) else value
