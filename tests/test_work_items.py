@@ -302,6 +302,16 @@ def test_what_a_late_record_has_cleared_is_over_and_no_disagreement() -> None:
     assert (desk.answer.adopted, desk.answer.disagreed, len(desk.published)) == (0, 0, said)
 
 
+@pytest.mark.parametrize(("further", "disagreed"), [(0, 1), (1, 0)])
+def test_what_the_stream_has_closed_is_a_disagreement_unless_it_has_read_on(further: int, disagreed: int) -> None:
+    desk = lonely()
+    found = of_run(desk.of("1"))
+    desk.lane.register.clear(found.alert_id)
+    desk.drain()
+    desk.take(findings(found, ends=dict.fromkeys(TOPICS, desk.offset - further)))
+    assert (desk.answer.disagreed, desk.answer.adopted, desk.of("1").status) == (disagreed, 0, "CLEARED")
+
+
 def adopted() -> Desk:
     """A run's finding stands."""
     desk = much_later()
