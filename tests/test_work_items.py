@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from stream_recon.core import errands
+from stream_recon.core.runs import find
 from stream_recon.core.taking import answers, take
 from stream_recon.domain.commands import Action
 from stream_recon.domain.discrepancies import Discrepancy, SplitPart
+from stream_recon.domain.events import STREAMS
 from stream_recon.domain.work import AlertAnswer, FindingsAnswer, Partial
 from tests.account_worlds import THEMES, schedule, world
 from tests.items import AGES_AGO_US, EVER_US, ask, configure, findings, ids, live, of_run, scope
@@ -520,7 +522,7 @@ def lived(one: World, turns: list[Turn], items: list[list[LaneItem]], *, restart
     """A world read with items between, by one lane or by many."""
     reader = Asked(one.logs, one.contracts, one.instruments, LONG_US, None)
     reader.answered = []
-    for turn, asked in zip(turns, items, strict=True):
+    for turn, asked in zip(turns, items or [[]] * len(turns), strict=True):
         reader.read(turn.topic, turn.count)
         reader.answer()
         if turn.then:
@@ -564,3 +566,19 @@ def hold(seed: int, theme: str | None = None) -> tuple[int, int]:
 def test_restarts_amid_items_and_records_leave_one_history(theme: str) -> None:
     held = [hold(seed, theme) for seed in range(60)]
     assert all(sum(amounts) > 30 for amounts in zip(*held, strict=True)), "there is something to hold"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_run_over_the_same_records_disagrees_with_nothing(theme: str) -> None:
+    agreed = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        one = world(rng, theme)
+        stream, run = (lived(one, schedule(rng, one), [], restarts=False) for _ in range(2))
+        found = find(run.lane, scope(), STREAMS, "full").discrepancies
+        taken = take(stream.lane, findings(*found, ends=run.reached), T, stream.reached)
+        [answer] = taken.answers
+        assert isinstance(answer, FindingsAnswer)
+        assert (answer.disagreements, answer.adopted, answer.cleared) == ([], 0, 0), seed
+        agreed += answer.agreed
+    assert agreed > 20
