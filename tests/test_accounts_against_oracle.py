@@ -16,8 +16,9 @@ from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
-from tests.account_worlds import SECOND, THEMES, argue, argue_all, read, schedule, world
+from tests.account_worlds import SECOND, THEMES, argue, argue_all, check, read, schedule, world
 from tests.oracles.accounts import truth
+from tests.oracles.argument import Reader
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -79,6 +80,27 @@ def test_a_contradicted_entry_outlives_the_horizon(seed: int) -> None:
     one = world(rng, "ledger")
     found = read(one, schedule(rng, one), horizon_us=rng.choice((7, 20)) * SECOND)
     assert any(alert.kind == "duplicate_conflict" for alert in found.standing())
+
+
+@pytest.mark.parametrize(
+    ("theme", "seed"),
+    [
+        ("positions", 1220),  # an account that has told of nothing but that it has nothing
+        ("ledger", 64),  # copies that contradict each other, not judged yet, of an entry that is paired
+    ],
+)
+def test_what_is_restored_from_a_snapshot_of_state_alone_ends_as_the_oracle_says(theme: str, seed: int) -> None:
+    rng = random.Random(seed)
+    one = world(rng, theme)
+    reader = Reader(one.logs, one.contracts, one.instruments)
+    for turn in schedule(rng, one):
+        reader.read(turn.topic, turn.count)
+        if turn.then:
+            reader.snapshot()
+            reader.restart()
+    reader.lane.tick({})
+    reader.drain()
+    check(one, reader, truth(one.logs, one.contracts, one.instruments))
 
 
 # -- the harness bites -----------------------------------------------------------------------------------------------

@@ -125,6 +125,13 @@ def test_what_is_known_to_be_published_is_not_published_again() -> None:
     assert [unpublished.offset for unpublished in fold.unpublished] == [2]
 
 
+def test_a_record_from_before_there_were_work_items_is_still_read() -> None:
+    fold = folded([(Claim("a"), 0)])
+    value = msgspec.msgpack.encode(["entry", [{"topic": 3}, -1, 5, 6], [], []])
+    fold.add(1, value, [("epoch", b"0"), ("kind", b"Entry"), ("part", b"1/1")])
+    assert fold.position == Position({"topic": 3}, -1, 5, 6, 0)
+
+
 def test_a_message_that_is_no_state_is_refused_by_its_offset() -> None:
     with pytest.raises(ValueError, match="offset 5"):
         folded([]).add(5, b"", [])

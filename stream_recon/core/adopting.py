@@ -10,7 +10,8 @@ nothing is published, and it is counted and named in the answer. So stream and r
 
 1. The stream lane holds the alert itself (open, acknowledged, or resolved by a person): it says so (`AGREED`).
 2. It has closed that alert and the finding rests on nothing newer: it has judged otherwise, whatever the age. But where
-   a record that came later than its contract allows has closed it, the run may not have read that: it is over (`OVER`).
+   a record may have closed it that the run has not read, for it came later than its contract allows or the stream lane
+   has read on, it is over (`OVER`).
 3. It says that this cannot be known: an absence in doubt, a record that came beyond the horizon, a comparison that
    cannot be made. It has not judged.
 4. It keeps no books by which it could judge, or the event lies further than the horizon behind the newest of the
@@ -78,6 +79,26 @@ def check(item: FindingsItem) -> None:
                 raise ValueError(f"finding {finding.alert_id}: {part.amount!r} is no amount")
 
 
+class Place(NamedTuple):
+    """Where the stream lane is when it hears of a run."""
+
+    behind: bool
+    """It has not read some of what the run has."""
+    ahead: bool
+    """It may have read what the run has not."""
+    closed: set[str]
+    """Ids that it has closed and of which it knows nothing more."""
+
+
+def _place(lane: Lane, item: FindingsItem, reached: Mapping[str, int]) -> Place:
+    register = lane.register
+    return Place(
+        behind=any(reached.get(topic, 0) < end for topic, end in item.ends.items()),
+        ahead=not item.ends or any(reached.get(topic, 0) > end for topic, end in item.ends.items()),
+        closed={name for names in register.retiring.values() for name in names if name not in register.newest},
+    )
+
+
 def take_part(
     lane: Lane, item: FindingsItem, reached: Mapping[str, int]
 ) -> tuple[list[FindingsAnswer], list[Disagreement]]:
@@ -98,11 +119,10 @@ def take_part(
 def _take_part(
     lane: Lane, item: FindingsItem, reached: Mapping[str, int]
 ) -> tuple[list[FindingsAnswer], list[Disagreement]]:
-    behind = any(reached.get(topic, 0) < end for topic, end in item.ends.items())
-    closed = {name for names in lane.register.retiring.values() for name in names if name not in lane.register.newest}
+    place = _place(lane, item, reached)
     views: dict[View, list[str]] = {"AGREED": [], "ADOPTED": [], "AWAITED": [], "OVER": [], "DISAGREED": []}
     for finding in item.findings:
-        view = view_of(lane, finding, closed, behind=behind)
+        view = view_of(lane, finding, place)
         views[view].append(finding.alert_id)
         if view == "ADOPTED":
             finding.strategy = item.type
@@ -117,7 +137,7 @@ def _take_part(
     if parts is not None:
         names = {name for each in parts for name in each.found}
         cleared = _clear(lane, item.scope, names) if item.settled else 0
-        missed = list(_missed(lane, item, names)) if item.settled and not behind else []
+        missed = list(_missed(lane, item, names)) if item.settled and not place.behind else []
         found += [Disagreement("stream_only", name) for name in missed]
         answers.append(_answer(lane, parts, cleared, missed))
     given_up = lane.errands.give_up()
@@ -180,20 +200,17 @@ def _rests_within(item: FindingsItem, alert: Discrepancy) -> bool:
 # -- how the stream lane sees a finding -------------------------------------------------------------------------------
 
 
-def view_of(lane: Lane, finding: Discrepancy, closed: set[str], *, behind: bool) -> View:
-    """What the stream lane says to a finding of a run; see above.
-
-    `closed`: ids that it has closed and of which it knows nothing more. `behind`: it has not read as far as the run.
-    """
+def view_of(lane: Lane, finding: Discrepancy, place: Place) -> View:
+    """What the stream lane says to a finding of a run; see above."""
     known = lane.register.newest.get(finding.alert_id)
     if isinstance(known, Discrepancy) and not by_run(known):
         if known.status != "CLEARED":
             return "AGREED"
-        if known.late:
+        if known.late or place.ahead:
             return "OVER"
         if finding.event_us <= known.event_us:
             return "DISAGREED"
-    elif finding.alert_id in closed:
+    elif finding.alert_id in place.closed:
         return "DISAGREED"
     account = _account(lane, finding)
     if account is None:
@@ -202,7 +219,7 @@ def view_of(lane: Lane, finding: Discrepancy, closed: set[str], *, behind: bool)
         view = _view_of_books(lane, account, finding)
     else:
         view = _view_of_fills(lane, account, finding)
-    return "AWAITED" if behind and view == "DISAGREED" else view
+    return "AWAITED" if place.behind and view == "DISAGREED" else view
 
 
 def _account(lane: Lane, finding: Discrepancy) -> Account | None:

@@ -224,7 +224,7 @@ class Books:
         if not self.restored:
             return
         self.restored = False
-        for alert in self.register.newest.standing_of(JUDGED_KINDS):
+        for alert in self.register.newest.held_of(JUDGED_KINDS):
             account = self.directory.named(alert.account)
             book = account.book
             if book is not None and alert.identity in {"order", "position", "balance"}:

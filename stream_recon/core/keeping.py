@@ -191,7 +191,8 @@ def snapshot(lane: Lane, limit: int) -> Iterator[list[BookState]]:
     part: list[BookState] = []
     size = 0
     for account in lane.directory.accounts.values():
-        if account.book is not None and any(account.book.seqs):
+        book = account.book
+        if book is not None and (any(book.seqs) or any(book.states.ends)):  # an empty snapshot is something too
             state = whole(account)
             part.append(state)
             size += 1 + len(state.snapshots) + len(state.orders) + sum(len(axis.marks) for axis in state.axes)
@@ -270,6 +271,7 @@ def _put_entries(book: AccountBook, state: BookState) -> None:
         book.entries.paired[name] = (ts_us, said)
     for o, entry in state.copies:
         book.entries.copies[o][entry.ledger_id] = entry
+        book.push("ledger", entry.ts_us + book.promises.wait_us, ("ledger",))  # what it contradicts may have gone
     for o, entry in state.entries:
         if state.whole:
             book.entries.left[o][entry.ledger_id] = entry

@@ -229,13 +229,12 @@ class Lane:
         return answer
 
     def tune(self, critical: Decimal, warning: Decimal, *, enable_alerts: bool) -> None:
-        """Let other limits of severity hold from here on, and say whether anybody is notified.
-
-        What stands of orders, positions, balances and ledgers is judged by them at once, all else when it is judged
-        again.
-        """
+        """Let other limits of severity hold from here on, for what stands too, and say whether anybody is notified."""
         if self.restore_tuned(critical, warning, enable_alerts=enable_alerts):
+            self.book.say_again()
             self.books.say_again()
+            for account in list(self.directory.accounts.values()):
+                self.windows.causes_changed(account)
 
     def restore_tuned(self, critical: Decimal, warning: Decimal, *, enable_alerts: bool) -> bool:
         """The same, while what stands is still to be judged again anyway; gives whether the limits are others."""

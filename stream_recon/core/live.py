@@ -53,7 +53,7 @@ def answer(lane: Lane, item: LiveItem, topics: Topics, reached: Mapping[str, int
         partition=partition,
         unsettled=[_unsettled(lane, *topics[topic], behind[topic]) for topic in behind if topic in topics],
         topics=_cuts(lane, topics, reached),
-        counts=lane.counts | {"waiting": waiting, "unheard": unheard},
+        counts=dict(sorted((lane.counts | {"waiting": waiting, "unheard": unheard}).items())),
         pending=waiting + open_orders(lane, scope),
         notes=[
             f"{topic} partition {partition}: {records} records before the cut were not applied by the deadline"
@@ -86,7 +86,7 @@ def _parts(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
 
 
 def _conditions(lane: Lane, scope: Scope) -> Iterator[FeedCondition]:
-    for condition in lane.register.newest.feed_conditions():
+    for condition in sorted(lane.register.newest.feed_conditions(), key=lambda each: each.alert_id):
         ours = condition.account is None or within(scope, condition.account)
         if ours and condition.status in STANDING:
             yield msgspec.structs.replace(condition)

@@ -97,8 +97,12 @@ class Newest(MutableMapping[str, Alert]):
 
     def standing_of(self, kinds: Collection[Kind]) -> Iterator[Discrepancy]:
         """Those of some kinds that stand and that the stream lane found itself, unpacked."""
+        return (alert for alert in self.held_of(kinds) if alert.status in STANDING)
+
+    def held_of(self, kinds: Collection[Kind]) -> Iterator[Discrepancy]:
+        """The same, with those that people have resolved: the stream lane still says that they are so."""
         for kept in list(self._kept.values()):
-            if isinstance(kept, Packed) and kept.kind in kinds and kept.status in STANDING and not kept.by_run:
+            if isinstance(kept, Packed) and kept.kind in kinds and kept.status != "CLEARED" and not kept.by_run:
                 yield unpack(kept)
 
     def feed_conditions(self) -> Iterator[FeedCondition]:

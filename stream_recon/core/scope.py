@@ -26,10 +26,10 @@ KINDS: Mapping[Identity, frozenset[Kind]] = {
 
 
 def standing(newest: Newest, scope: Scope) -> Iterator[Discrepancy]:
-    """What stands inside the scope, in the order in which it was first published."""
+    """What stands inside the scope, by id."""
     kinds = frozenset[str]().union(*(KINDS[identity] for identity in scope.identities))
-    for kept in newest.discrepancies():
-        if kept.status in STANDING and kept.kind in kinds:
-            alert = unpack(kept)
-            if covers(scope, alert):
-                yield alert
+    found = {kept.alert_id: kept for kept in newest.discrepancies() if kept.status in STANDING and kept.kind in kinds}
+    for name in sorted(found):
+        alert = unpack(found[name])
+        if covers(scope, alert):
+            yield alert

@@ -361,17 +361,26 @@ class TradeBook:
                 self.give_cause(account, case, kind, origin)
         self._wait(account, case, judgement.ahead)
 
+    def say_again(self) -> None:
+        """What is said of what stands is another now."""
+        for key in list(self.cases):
+            case = self.cases[key]
+            if any(self.register.holds(trade_alert_id(key, kind, origin)) for kind, origin in case.opened):
+                self._judge(self.directory.of_key(key), case)
+
     def schedule(self, account: Account, case: Case) -> None:
         """Let a restored case be judged when it falls due, and when what it is parked for changes."""
         clocks = account.clocks
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         self._wait(account, case, judgement.ahead)
         account.parked.discard(case.key)
-        for claim in (*judgement.standing, *judgement.passed):
-            if (claim.kind, claim.origin) not in case.opened:
-                self._proven(account, case, claim)
+        held = {(kind, o) for kind, o in case.opened if self.register.holds(trade_alert_id(case.key, kind, o))}
+        for of_time, said in ((judgement.standing, held), (judgement.passed, case.opened)):
+            for claim in of_time:
+                if (claim.kind, claim.origin) not in said:
+                    self._proven(account, case, claim)
         account.missing.discard(case.key)
-        if any(kind in MISSING and self.register.stands(trade_alert_id(case.key, kind, o)) for kind, o in case.opened):
+        if any(kind in MISSING for kind, _ in held):
             account.missing.add(case.key)
 
     def _wait(self, account: Account, case: Case, ahead: list[Claim]) -> None:
@@ -393,7 +402,8 @@ class TradeBook:
                 self.touched[case.key] = None
                 self.conditions.beyond_horizon(account, 1 - claim.origin)
             return False
-        stands = self.register.stands(trade_alert_id(case.key, claim.kind, claim.origin))
+        name = trade_alert_id(case.key, claim.kind, claim.origin)
+        stands = self.register.stands(name) and self.register.holds(name)
         if self.conditions.absence_proven(account, claim.origin, max(seen.ts_us for seen in present), stands=stands):
             return True
         account.parked.add(case.key)

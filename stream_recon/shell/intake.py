@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from stream_recon.core.taking import take
-from stream_recon.domain.work import CancelItem, ReplayItem, WorkItem
+from stream_recon.core.taking import answers, take
+from stream_recon.domain.work import CancelItem, LiveItem, ReplayItem, WorkItem
 from stream_recon.shell import metrics
 from stream_recon.shell.state_log import Output
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from stream_recon.core.adopting import Disagreement
     from stream_recon.core.lane import Lane
+    from stream_recon.core.live import Topics
     from stream_recon.core.taking import LaneItem
     from stream_recon.domain.work import Answer
     from stream_recon.shell.fetching import Chunk
@@ -30,8 +31,11 @@ _DECODER: msgspec.json.Decoder[WorkItem] = msgspec.json.Decoder(WorkItem)
 _ENCODE = msgspec.json.Encoder().encode
 
 
-def apply_items(lane: Lane, chunk: Chunk, reached: Mapping[str, int]) -> list[Output]:
-    """Apply the work items of a chunk that are for the stream lane; gives what is answered at once."""
+def apply_items(lane: Lane, chunk: Chunk, topics: Topics, reached: Mapping[str, int]) -> list[Output]:
+    """Apply the work items of a chunk that are for the stream lane; gives what is answered at once.
+
+    `topics`: what each source topic carries; `reached`: the first offset of each that is not applied.
+    """
     outputs: list[Output] = []
     for offset, time_us, value in zip(chunk.offsets, chunk.times_us, chunk.values, strict=True):
         try:
@@ -39,6 +43,8 @@ def apply_items(lane: Lane, chunk: Chunk, reached: Mapping[str, int]) -> list[Ou
             if isinstance(item, ReplayItem | CancelItem):
                 continue
             outputs += _apply(lane, item, time_us, reached)
+            if isinstance(item, LiveItem):  # before what comes after it changes anything
+                outputs += outputs_of(answers(lane, topics, reached))
         except ValueError as error:
             metrics.WORK.labels("unreadable").inc()
             _log.warning(

@@ -166,9 +166,8 @@ class Keeper:
             return []
         return [_dead(chunk, i, event) for i, event in enumerate(events) if isinstance(event, Rejected)]
 
-    @staticmethod
-    def _take(held: Held, chunk: Chunk) -> list[Output]:
-        return apply_items(held.lane, chunk, held.position.next)
+    def _take(self, held: Held, chunk: Chunk) -> list[Output]:
+        return apply_items(held.lane, chunk, self._sources, held.position.next)
 
     def _answers(self, held: Held, now_us: int | None = None) -> list[Output]:
         """Answer what has reached what it waits for; and what waits no longer, where the time is told."""
