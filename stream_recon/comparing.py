@@ -46,6 +46,8 @@ class Comparison:
         self.rejected: list[BadLine] = []
         """Lines that could not be understood."""
         self.lines = 0
+        self.steps = 0
+        """Packs that were stepped over."""
         self._read = 0
         """Lines of the streams that the strategy needs."""
 
@@ -66,6 +68,7 @@ class Comparison:
         for number in sorted(numbered):
             tape.add(number, 0, None, numbered[number].value)
         self.lines += len(numbered)
+        self.steps += 1
         self._read += len({line.number for line in pack if line.stream in self._strategy.streams})
         for line in pack:
             if isinstance(line.event, Rejected):

@@ -20,6 +20,7 @@ from uuid import uuid4
 import msgspec
 
 from stream_recon import __version__
+from stream_recon.audit.local import LocalAudit
 from stream_recon.comparing import Comparison
 from stream_recon.core import results
 from stream_recon.core.runs import digest
@@ -119,6 +120,7 @@ class ReconciliationRun:
         rules = results.Rules(
             strategy=self.strategy.type,
             config=self.config.model_dump(mode="json"),
+            absolute={},
             config_version=begun.config_version,
             config_digest=digest(self.config.model_dump(mode="json")),
             contracts_digest=digest(self._contracts.model_dump(mode="json")),
@@ -225,7 +227,11 @@ def config_of(given: Any) -> ReconciliationConfig:  # noqa: ANN401 - several thi
 
 
 class ReconciliationService:
-    """Reconciles two sources by any of the types. Configuration: see `config_of`."""
+    """Reconciles two sources by any of the types.
+
+    `config`: see `config_of`. `audit`: the URL of an audit store, or an object with `is_writable()` and
+    `record_result(result)`, both sync or async.
+    """
 
     def __init__(  # noqa: PLR0913 - what a service is given
         self, config: Any = None, *, internal: Source, exchange: Source, audit: Any = None,  # noqa: ANN401
@@ -234,7 +240,7 @@ class ReconciliationService:
     ) -> None:  # fmt: skip
         self._given = config
         self._sources: dict[Origin, Any] = {"internal": internal, "exchange": exchange}
-        self._audit = audit
+        self._audit = LocalAudit(audit) if isinstance(audit, str) else audit
         self._contracts, self._instruments = contracts, instruments
         self._on_unsupported = on_unsupported
         self._clock_us = clock_us or (lambda: time.time_ns() // 1000)
@@ -334,11 +340,19 @@ class ReconciliationService:
             result.status, took_s, result.total_records_processed, result.discrepancies_found,
             "".join(f"; {error}" for error in result.errors),
         )  # fmt: skip
+        return await self._stored(result)
+
+    async def _stored(self, result: ReconciliationResult) -> ReconciliationResult:
+        """Store a result; one that cannot be says so."""
         record = getattr(self._audit, "record_result", None)
         if record is not None:
-            stored = record(result)
-            if inspect.isawaitable(stored):
-                await stored
+            try:
+                stored = record(result)
+                if inspect.isawaitable(stored):
+                    await stored
+            except Exception as error:  # noqa: BLE001 - whatever a store does, the result is known
+                _log.exception("the result of run %s could not be stored", result.reconciliation_id)
+                result.errors.append(f"the result could not be stored: {said(error)}")
         return result
 
     def _failed(self, begun: ReconciliationResult, errors: list[str]) -> ReconciliationResult:

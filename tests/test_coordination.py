@@ -46,6 +46,7 @@ class Settled:
         self.schedules: Sequence[Schedule] = ()
 
         self.emergency_us = 30 * SECOND_US
+        self.absolute: dict[str, tuple[str | None, str | None]] = {}
 
     def window_us(self, kind: str) -> int | None:
         """As the type has it."""
@@ -62,9 +63,13 @@ class Settled:
         del kind
         return ReconciliationConfig(**{**self.values, **(params or {})})
 
-    def changed(self, values: Mapping[str, Any]) -> Settled:
+    def at(self, version: int) -> Settled:
+        """The same under another number."""
+        return Settled(version, **self.values)
+
+    def changed(self, values: Mapping[str, Any], version: int | None = None) -> Settled:
         """The next version."""
-        changed = Settled(self.version + 1, **{**self.values, **values})
+        changed = Settled(self.version + 1 if version is None else version, **{**self.values, **values})
         changed.config_for("")
         return changed
 

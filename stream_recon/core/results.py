@@ -28,6 +28,7 @@ class Rules(NamedTuple):
 
     strategy: str
     config: dict[str, Any]
+    absolute: dict[str, tuple[str | None, str | None]]
     config_version: int
     config_digest: str
     contracts_digest: str

@@ -82,6 +82,8 @@ class Certificate(Struct, kw_only=True):
     """The type by which it was done."""
     config: dict[str, Any]
     """The `ReconciliationConfig` it ran under."""
+    absolute: dict[str, tuple[str | None, str | None]] = {}
+    """By asset, the amounts (dust, critical) that decided over severity whatever the relative size."""
     config_version: int
     config_digest: str
     contracts_digest: str
@@ -105,7 +107,7 @@ class Summary(Struct, kw_only=True):
     by_severity: dict[str, int] = {}
     by_identity: dict[str, int] = {}
     by_verdict: dict[str, int] = {}
-    """MATCHED: fills that both sides agree on; BREAK: discrepancies; INDETERMINATE: what waits, or could not be
+    """MATCHED: fills, those of both sides, that agree; BREAK: discrepancies; INDETERMINATE: what waits, or could not be
     understood or placed; UNVERIFIED: fills of which the other side, by its contract, sends none."""
     indeterminate: dict[str, int] = {}
     """Feed conditions by reason."""

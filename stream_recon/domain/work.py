@@ -28,6 +28,8 @@ class ReplayItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="repla
     """By the clock: what has not settled by then is told as such."""
     config: dict[str, Any]
     """The `ReconciliationConfig` it runs under."""
+    absolute: dict[str, tuple[str | None, str | None]] = {}
+    """By asset, the amounts (dust, critical) that decide over severity whatever the relative size."""
     starts: dict[str, int] | None = None
     """By topic, where to begin; None: where the scope's time does."""
     ends: dict[str, int] | None = None

@@ -32,6 +32,7 @@ from stream_recon.domain.control import (
     screen,
 )
 from stream_recon.domain.corrections import Correction
+from stream_recon.domain.layers import ConfigurationError
 from stream_recon.domain.results import FINAL, ReconciliationResult
 from stream_recon.domain.work import Answer, Progress
 from stream_recon.produce import partition_of
@@ -39,6 +40,7 @@ from stream_recon.shell import metrics
 from stream_recon.shell.clients import new_reader, offset_in, read_spans
 from stream_recon.shell.governing import Governing
 from stream_recon.shell.signing import verifier
+from stream_recon.shell.watching import FileWatch
 from stream_recon.strategies.coordination import Board, Correct, Hand, Publish, Static
 from stream_recon.strategies.registry import registry
 from stream_recon.strategies.schedules import due
@@ -81,6 +83,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         self._sources = [
             TopicPartition(topic, p) for topic in self._plan.sources() for p in range(self._plan.partitions)
         ]
+        self._file = FileWatch()
         self._owner = False
         self._looked_us = 0
 
@@ -262,6 +265,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         assert self._board is not None
         now_us = _now_us()
         await self._do(self._board.tick(now_us))
+        await self._look_at_file(now_us)
         for one in due(self._board.configuration.schedules, self._looked_us, now_us):
             if one.command_id not in self._board.commands:
                 _log.info("schedule fires", command_id=one.command_id, missed=one.missed)
@@ -273,6 +277,23 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
                     )
                 )  # fmt: skip
         self._looked_us = now_us
+
+    async def _look_at_file(self, now_us: int) -> None:
+        """Let a changed configuration file hold; one that is broken changes nothing."""
+        assert self._board is not None
+        governing = self._board.configuration
+        assert isinstance(governing, Governing)
+        found = self._file.look(governing.configuration)
+        if isinstance(found, ConfigurationError):
+            _log.error("the configuration file is not valid; what held before goes on to hold", problems=found.problems)
+            metrics.COMMANDS.labels("config_file", "refused").inc()
+        elif found is not None:
+            for shadow in found.shadowed(governing.configuration):
+                _log.warning("a changed value does not hold", why=shadow)
+            _log.info("the configuration file was changed", version=found.version)
+            metrics.COMMANDS.labels("config_file", "accepted").inc()
+            await self._do(self._board.adopt(Governing(found), now_us))
+            self._configuration = self._board.configuration
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ class Governing:
         self.falls_back = sections.on_unsupported == "fallback"
         self.corrects = not sections.auto_resolution.dry_run
         self.budget = {name: Decimal(amount) for name, amount in sections.auto_resolution.budget.items()}
+        self.absolute = {name: (of.dust, of.critical) for name, of in sections.severity.absolute.items()}
         self.policy = _policy(configuration)
         self.schedules = tuple(
             Schedule(run.cron, run.timezone, run.type, run.accounts, run.params.given())
@@ -43,13 +45,17 @@ class Governing:
         """
         return self.configuration.config_for(kind, params)
 
-    def changed(self, values: Mapping[str, Any]) -> Governing:
+    def changed(self, values: Mapping[str, Any], version: int | None = None) -> Governing:
         """The next version.
 
         Raises:
             ConfigurationError: it would not be valid.
         """
-        return Governing(self.configuration.changed(dict(values)))
+        return Governing(self.configuration.changed(dict(values), version))
+
+    def at(self, version: int) -> Governing:
+        """The same under another number."""
+        return Governing(replace(self.configuration, version=version))
 
     def window_us(self, kind: str) -> int | None:
         """How far back the live window of a type reaches, where that is configured."""

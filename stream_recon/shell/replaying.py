@@ -18,9 +18,10 @@ from stream_recon.core.lane import Batch, Lane
 from stream_recon.core.memory import Changes
 from stream_recon.core.runs import Restriction, Tape, find, unsettled, watermarks
 from stream_recon.core.trades import Rules
+from stream_recon.domain.amounts import to_decimal
 from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.decode import Rejected, decode_pack
-from stream_recon.domain.discrepancies import FeedCondition, Thresholds, alert_id
+from stream_recon.domain.discrepancies import AbsoluteLimits, FeedCondition, Thresholds, alert_id
 from stream_recon.domain.events import Heartbeat, default_source
 from stream_recon.domain.work import Answer, CheckpointPart, Partial
 from stream_recon.shell.clients import new_reader, offset_in, read_spans
@@ -108,7 +109,11 @@ class Replay:
         self._records = 0
 
     def _rules(self, horizon_us: int) -> Rules:
-        thresholds = Thresholds(self._config.max_discrepancy_threshold, self._config.auto_resolve_threshold)
+        absolute = {
+            name: AbsoluteLimits(*(None if said is None else to_decimal(said) for said in limits))
+            for name, limits in self._item.absolute.items()
+        }
+        thresholds = Thresholds(self._config.max_discrepancy_threshold, self._config.auto_resolve_threshold, absolute)
         return Rules(
             horizon_us=horizon_us, thresholds=thresholds, instruments=self._settings.instruments, idle_fills_kept=None,
             window_us=0,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _AGAIN_S = 1.0
+_AUDIT_AGAIN_S = 30.0
 
 
 def start(settings: WorkerSettings) -> SpawnProcess:
@@ -59,7 +60,23 @@ def _main(settings: WorkerSettings) -> None:
 
 async def _run(settings: WorkerSettings) -> None:
     async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap, **PRODUCER) as producer:
-        await asyncio.gather(Coordinator(settings, producer).run(), RunLane(settings, producer).run())
+        works = [Coordinator(settings, producer).run(), RunLane(settings, producer).run()]
+        url = settings.configuration.sections.audit.url
+        if url is not None:
+            works.append(_audit(settings, url))
+        await asyncio.gather(*works)
+
+
+async def _audit(settings: WorkerSettings, url: str) -> None:
+    """Write the audit store; whatever becomes of that, runs and alerts go on."""
+    from stream_recon.audit.writer import run  # noqa: PLC0415 - only where there is a store
+
+    while True:
+        try:
+            await run(settings, url, asyncio.Event())
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.error("the audit writer ended and is started again", error=repr(error))
+            await asyncio.sleep(_AUDIT_AGAIN_S)
 
 
 def _end_with_parent() -> None:

@@ -108,7 +108,8 @@ async def _again(  # noqa: PLR0913, PLR0917 - as `verify`
         cuts = [cut for cut in certificate.topics if cut.partition == partition]
         item = ReplayItem(
             run_id=result.reconciliation_id, type=result.type, strategy=certificate.strategy, scope=certificate.scope,
-            deadline_us=0, config=certificate.config, starts={cut.topic: cut.first_offset for cut in cuts},
+            deadline_us=0, config=certificate.config, absolute=certificate.absolute,
+            starts={cut.topic: cut.first_offset for cut in cuts},
             ends={cut.topic: cut.end_offset for cut in cuts},
         )  # fmt: skip
         strategy = registry().of(certificate.strategy)
@@ -146,7 +147,8 @@ def _differences(said: list[TopicCut], found: list[TopicCut]) -> list[str]:
 def _verdicts(result: ReconciliationResult, certificate: Certificate, partials: list[Partial]) -> list[str]:
     """Where other verdicts follow from the same records."""
     rules = Rules(
-        strategy=certificate.strategy, config=certificate.config, config_version=certificate.config_version,
+        strategy=certificate.strategy, config=certificate.config, absolute=certificate.absolute,
+        config_version=certificate.config_version,
         config_digest=certificate.config_digest, contracts_digest=certificate.contracts_digest,
         instruments_digest=certificate.instruments_digest, code_version=certificate.code_version,
     )  # fmt: skip

@@ -37,7 +37,7 @@ from stream_recon.domain.work import (
 from stream_recon.strategies.registry import FULL, Choice, NotSupportedError, Registry, Strategy, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from stream_recon.domain.commands import Action
@@ -49,11 +49,15 @@ if TYPE_CHECKING:
     from stream_recon.strategies.schedules import Schedule
 
 SECOND_US = 1_000_000
+_CHANGES = frozenset({"set_config", "config_file"})
+Limits = tuple[str | None, str | None]
+"""Dust and critical, as amounts."""
 OVERTIME_US = 15 * SECOND_US
 """How long after its deadline a partition may answer."""
 ALERT_US = 30 * SECOND_US
 """How long the owners of the partitions may take over a person's command."""
-FINDINGS_PER_ITEM = 200
+ITEM_BYTES = 700_000
+"""Of findings in one work item; Kafka takes a million bytes."""
 
 
 class Configured(Protocol):
@@ -65,8 +69,11 @@ class Configured(Protocol):
     def config_for(self, kind: str, params: Mapping[str, Any] | None = None) -> ReconciliationConfig:
         """What a run of that type is tuned by."""
 
-    def changed(self, values: Mapping[str, Any]) -> Configured:
-        """Another configuration; raises ValueError where it would not be valid."""
+    def changed(self, values: Mapping[str, Any], version: int | None = None) -> Configured:
+        """Another configuration, by default the next version; raises ValueError where it would not be valid."""
+
+    def at(self, version: int) -> Configured:
+        """The same under another number."""
 
     def window_us(self, kind: str) -> int | None:
         """How far back the live window of a type reaches, where that is configured."""
@@ -86,6 +93,10 @@ class Configured(Protocol):
     @property
     def budget(self) -> Mapping[str, Decimal]:
         """How much of each asset or instrument may be corrected on one day."""
+
+    @property
+    def absolute(self) -> dict[str, Limits]:
+        """Amounts that decide over severity whatever the relative size."""
 
     @property
     def emergency_us(self) -> int:
@@ -109,6 +120,7 @@ class Plan(Struct, kw_only=True):
     deadline_us: int
     config: dict[str, Any]
     config_digest: str
+    absolute: dict[str, Limits] = {}
     ends: dict[str, dict[str, int]] = {}
     """By partition and topic, where the logs ended when the command was taken; of live runs alone."""
     checkpoint: str | None = None
@@ -203,9 +215,13 @@ class Board:
             if known is None or known.status not in FINAL:
                 newest[result.reconciliation_id] = result
         effects: list[Effect] = []
-        changes = [each for each in newest.values() if each.type == "set_config" and each.status == "completed"]
+        changes = [each for each in newest.values() if each.type in _CHANGES and each.status == "completed"]
         for change in sorted(changes, key=lambda each: each.config_version):
-            self.configuration = self.configuration.changed((change.plan or {})["values"])
+            values = (change.plan or {}).get("values")
+            if values is not None:
+                self.configuration = self.configuration.changed(values, change.config_version)
+            else:
+                self.configuration = self.configuration.at(change.config_version)
         for result in newest.values():
             if result.command_id is not None:
                 self.commands[result.command_id] = result.command_offset
@@ -283,7 +299,8 @@ class Board:
             strategy=by.type, scope=scope,
             partitions=numbers if numbers is not None else list(range(self.static.partitions)),
             deadline_us=now_us + lasts_us, config=config.model_dump(mode="json"),
-            config_digest=self.configuration.digest, ends=ends if by.cut == "live" else {},
+            config_digest=self.configuration.digest, absolute=self.configuration.absolute,
+            ends=ends if by.cut == "live" else {},
             checkpoint=self.checkpoint.reconciliation_id if goes_on and self.checkpoint is not None else None,
             checkpoints=self.checkpoint.checkpoints if goes_on and self.checkpoint is not None else {},
             keep_checkpoint=by.cut == "settled" and accounts is None and by.identities == FULL.identities,
@@ -333,16 +350,28 @@ class Board:
         """
         self.configuration = self.configuration.changed(values)
         version = self.configuration.version
-        config = self.configuration.config_for("real_time").model_dump(mode="json")
         result = ReconciliationResult(
             reconciliation_id=run_id_of(command_id), type="set_config", status="completed", start_time_us=now_us,
             end_time_us=now_us, command_id=command_id, issued_by=issued_by, command_offset=offset,
             config_version=version, plan={"values": dict(values)}, notes=[f"configuration version {version} holds now"],
         )  # fmt: skip
-        items: list[Effect] = [
-            Hand(partition, ConfigItem(version=version, config=config)) for partition in range(self.static.partitions)
-        ]
-        return [*items, *self._finish(result)]
+        return [*self._tell_all(self.configuration), *self._finish(result)]
+
+    def adopt(self, configuration: Configured, now_us: int) -> list[Effect]:
+        """Let a configuration hold whose file was changed."""
+        self.configuration = configuration
+        result = ReconciliationResult(
+            reconciliation_id=run_id_of(f"config_file\x1f{configuration.version}\x1f{configuration.digest}"),
+            type="config_file", status="completed", start_time_us=now_us, end_time_us=now_us,
+            config_version=configuration.version,
+            notes=[f"the configuration file was changed: version {configuration.version} holds now"],
+        )  # fmt: skip
+        return [*self._tell_all(configuration), *self._finish(result)]
+
+    def _tell_all(self, configuration: Configured) -> list[Effect]:
+        config = configuration.config_for("real_time").model_dump(mode="json")
+        item = ConfigItem(version=configuration.version, config=config)
+        return [Hand(partition, item) for partition in range(self.static.partitions)]
 
     def cancel(
         self, run_id: str, *, command_id: str, issued_by: str | None, offset: int, now_us: int
@@ -385,7 +414,7 @@ class Board:
             return self._conclude_alert(active, now_us)
         plan, result = active.plan, active.result
         rules = Rules(
-            strategy=plan.strategy, config=plan.config, config_version=result.config_version,
+            strategy=plan.strategy, config=plan.config, absolute=plan.absolute, config_version=result.config_version,
             config_digest=plan.config_digest,
             contracts_digest=self.static.contracts_digest, instruments_digest=self.static.instruments_digest,
             code_version=self.static.code_version,
@@ -513,7 +542,8 @@ class Board:
         return [
             Hand(p, ReplayItem(
                 run_id=run_id, type=active.result.type, strategy=plan.strategy, scope=plan.scope,
-                deadline_us=plan.deadline_us, config=plan.config, checkpoint=plan.checkpoints.get(str(p)),
+                deadline_us=plan.deadline_us, config=plan.config, absolute=plan.absolute,
+                checkpoint=plan.checkpoints.get(str(p)),
                 keep_checkpoint=plan.keep_checkpoint,
             ))
             for p in active.missing
@@ -533,15 +563,22 @@ class Board:
 
 def _findings(result: ReconciliationResult, plan: Plan, partial: Partial) -> Iterable[Effect]:
     """What a partition's owner is to take into the life of its alerts."""
-    found: Collection[Discrepancy] = partial.discrepancies
-    pages = [list(found)[at : at + FINDINGS_PER_ITEM] for at in range(0, len(found), FINDINGS_PER_ITEM)] or [[]]
+    pages: list[list[Discrepancy]] = [[]]
+    size = 0
+    for each in partial.discrepancies:
+        length = len(msgspec.json.encode(each))
+        if pages[-1] and size + length > ITEM_BYTES:
+            pages.append([])
+            size = 0
+        pages[-1].append(each)
+        size += length
     notify = bool(plan.config.get("enable_alerts", True))
     for number, page in enumerate(pages, 1):
         yield Hand(
             partial.partition,
             FindingsItem(
                 run_id=result.reconciliation_id, type=result.type, scope=plan.scope, findings=page, part=number,
-                parts=len(pages), notify=notify, settled=not partial.unsettled,
+                parts=len(pages), notify=notify, settled=not (partial.unsettled or partial.conditions),
                 ends={cut.topic: cut.end_offset for cut in partial.topics},
             ),
         )  # fmt: skip
