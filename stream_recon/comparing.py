@@ -52,6 +52,11 @@ class Comparison:
         """The accounts that were looked at."""
         return set(self._lane.directory.by_name)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Records by what became of them."""
+        return self._lane.counts
+
     def add(self, name: str, pack: list[Line]) -> None:
         """Step over some lines of one log."""
         tape = self._tapes.setdefault(name, Tape(name, 0, 1))

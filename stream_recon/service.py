@@ -101,7 +101,9 @@ class ReconciliationRun:
                 reconciliation_id=uuid4().hex[:24], type=self.strategy.type, status="running", start_time_us=started_us
             )
         thresholds = Thresholds(self.config.max_discrepancy_threshold, self.config.auto_resolve_threshold)
-        comparison = Comparison(self.strategy, named, self._contracts, self._instruments, thresholds, self._window_us)
+        comparison = self.comparison = Comparison(
+            self.strategy, named, self._contracts, self._instruments, thresholds, self._window_us
+        )
         clock = time.perf_counter()
         asked = self.strategy.scope(self.config, cut_us, named) if cut_us is not None else None
         await self._read(comparison, asked, cut_us)

@@ -10,6 +10,7 @@ import pytest
 from stream_recon.broker import open_broker
 from stream_recon.data import hyperliquid_instruments
 from stream_recon.domain.topics import TopicPlan
+from tests.databases import Postgres
 from tests.deployment import Deployment
 
 if TYPE_CHECKING:
@@ -31,6 +32,23 @@ def three_brokers() -> Iterator[Broker]:
     """Three nodes that tests may kill, stop and start again, and leave running."""
     with open_broker("embedded", nodes=3) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One real PostgreSQL for all tests that leave it running; each takes a database of its own."""
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an audit store may be made: nothing is there yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'audit.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database()
 
 
 @pytest.fixture

@@ -20,14 +20,17 @@ from stream_recon.cli.options import (
     load_contracts,
     load_instruments,
     say,
+    wait_for,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from stream_recon.core.explain import Passage
     from stream_recon.domain.contracts import Contracts
     from stream_recon.domain.discrepancies import Alert, Discrepancy, FeedCondition
+    from stream_recon.domain.instruments import Instruments
+    from stream_recon.domain.results import ReconciliationResult
     from stream_recon.files import Outcome
 
 _STDIN = Path("-")
@@ -57,13 +60,23 @@ def reconcile(
     output: Annotated[TableFormat, typer.Option("--output", "-o", help="For people, or for programs.")] = (
         TableFormat.table
     ),
+    kind: Annotated[
+        str | None, typer.Option("--type", help="full, trade_only, ...; a type that is not supported is run as full.")
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option("--account", help="Only this account (`venue|id`); may be given again.")
+    ] = None,
+    lookback_hours: Annotated[
+        int | None, typer.Option(min=1, help="Only what is that old at most, from the newest event on. Default: all.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each in sentences why.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare two files (or one that holds both sides) and print what does not agree.
 
-    Files may be packed with gzip. Exit code 0: everything agrees; 1: it does not, or something cannot be known, as
-    where there are no records. In CSV, `fields` and `split` are JSON.
+    With `--type`, `--account` or `--lookback-hours` by a reconciliation type, whose result and certificate JSON then
+    holds. Files may be packed with gzip. Exit code 0: everything agrees; 1: it does not, or something cannot be known,
+    as where there are no records. In CSV, `fields` and `split` are JSON.
     """
     from stream_recon.files import open_lines
     from stream_recon.files import reconcile as compare
@@ -72,6 +85,11 @@ def reconcile(
     promises = load_contracts(contracts)
     kinds = load_instruments(instruments)
     started = time.perf_counter()
+    if kind is not None or account or lookback_hours is not None:
+        outcome, result = _by_type(given, kind or "full", account, lookback_hours, promises, kinds)
+        explained = _explaining(outcome, promises) if explain else None
+        _answer(outcome, output, time.perf_counter() - started, explained, quiet=quiet, result=result)
+        return
     with ExitStack() as stack:
         files = []
         for path, origin in given:
@@ -97,6 +115,55 @@ def _given(file: Path | None, internal: Path | None, exchange: Path | None) -> l
     raise Failure("give either one FILE that holds both origins, or both --internal A and --exchange B")
 
 
+def _by_type(
+    given: list[tuple[Path, Any]], kind: str, accounts: list[str] | None, lookback_hours: int | None,
+    contracts: Contracts, instruments: Instruments,
+) -> tuple[Outcome, ReconciliationResult]:  # fmt: skip
+    """Run a reconciliation type over files.
+
+    Raises:
+        Failure: a file cannot be read, or an account is none.
+    """
+    from stream_recon.domain.config import ReconciliationConfig
+    from stream_recon.domain.results import ReconciliationResult
+    from stream_recon.files import Outcome
+    from stream_recon.service import ReconciliationRun
+    from stream_recon.sources import JsonLines, SourceError
+    from stream_recon.strategies.registry import FULL, choose, registry
+
+    for name in accounts or ():
+        if "|" not in name:
+            raise Failure(f"--account {name}: an account is venue|account_id, such as binance|desk-1")
+    for path, _ in given:
+        if path != _STDIN and not path.is_file():
+            raise Failure(f"{path}: No such file; give a readable JSONL file, or - for standard input")
+    choice = choose(kind, "full", fall_back=True, known=registry())
+    if choice.fallback_reason is not None:
+        say(f"{choice.fallback_reason}. {choice.strategy.type} is run instead.", quiet=False)
+    strategy = FULL if choice.strategy.outer else choice.strategy
+    limits = {"historical_lookback_hours": lookback_hours} if lookback_hours is not None else {}
+    sides = {origin: JsonLines(None if path == _STDIN else path, origin) for path, origin in given}
+    run = ReconciliationRun(
+        strategy._replace(type=choice.strategy.type), ReconciliationConfig(**limits), contracts=contracts,
+        instruments=instruments, internal=sides.get("internal"), exchange=sides.get("exchange"), both=sides.get(None),
+    )  # fmt: skip
+    begun = ReconciliationResult(
+        reconciliation_id="file", type=choice.strategy.type, status="running", start_time_us=0,
+        requested_type=choice.requested_type, fallback_reason=choice.fallback_reason,
+        notes=["there is no checkpoint in files: it ran as full"] if strategy.goes_on else [],
+    )  # fmt: skip
+    try:
+        result = wait_for(run.execute_reconciliation(accounts, None, begun))
+    except SourceError as error:
+        raise Failure(str(error)) from error
+    assert run.comparison is not None
+    outcome = Outcome(
+        newest=[*result.discrepancies, *result.conditions], rejected=run.comparison.rejected,
+        lines=run.comparison.lines, counts=run.comparison.counts, unused=run.comparison.heard.unused(),
+    )  # fmt: skip
+    return outcome, result
+
+
 def _explaining(outcome: Outcome, contracts: Contracts) -> Callable[[Alert], list[Passage]]:
     from stream_recon.core.explain import explain
 
@@ -111,6 +178,7 @@ def _answer(
     explained: Callable[[Alert], list[Passage]] | None,
     *,
     quiet: bool,
+    result: ReconciliationResult | None = None,
 ) -> None:
     from stream_recon.cli.answer import print_json, print_listing, split_standing
 
@@ -119,6 +187,8 @@ def _answer(
     if output is TableFormat.json:
         rejected = [bad._asdict() for bad in outcome.rejected]
         answer: dict[str, Any] = {"breaks": breaks, "conditions": conditions, "rejected": rejected, "summary": summary}
+        if result is not None:
+            answer["result"] = result
         if explained is not None:
             alerts: list[Alert] = [*breaks, *conditions]
             answer["explanations"] = {a.alert_id: [p._asdict() for p in explained(a)] for a in alerts}
@@ -128,18 +198,34 @@ def _answer(
     elif outcome.lines:
         print_listing(breaks, conditions, explained)
     if output is not TableFormat.json:
-        for bad in outcome.rejected:
-            say(f"{bad.file}, line {bad.line}: {bad.reason}: {bad.detail}", quiet=False)
-        if outcome.unused and outcome.lines:
-            say(
-                f"No record is under these contracts: {', '.join(outcome.unused)}. Are venue and account right?",
-                quiet=quiet,
-            )
-        if outcome.rejected and all(bad.reason == "wrong_origin" for bad in outcome.rejected):
-            say("Are --internal and --exchange swapped?", quiet=False)
+        for remark in _remarks(outcome, result):
+            say(remark, quiet=quiet and remark.startswith("No record"))
         say(_sentence(summary), quiet=quiet and outcome.lines > 0)
+    if result is not None and result.status != "completed":
+        raise typer.Exit(1)
     if breaks or conditions or outcome.rejected or not outcome.lines:
         raise typer.Exit(1)
+
+
+def _remarks(outcome: Outcome, result: ReconciliationResult | None) -> Iterator[str]:
+    """What has to be said beside the answer."""
+    for bad in outcome.rejected:
+        yield f"{bad.file}, line {bad.line}: {bad.reason}: {bad.detail}"
+    if outcome.unused and outcome.lines:
+        yield f"No record is under these contracts: {', '.join(outcome.unused)}. Are venue and account right?"
+    if outcome.rejected and all(bad.reason == "wrong_origin" for bad in outcome.rejected):
+        yield "Are --internal and --exchange swapped?"
+    if result is not None:
+        yield from (f"{note}." for note in [*result.notes, *_unsettled(result)])
+
+
+def _unsettled(result: ReconciliationResult) -> list[str]:
+    """The feeds that have not passed the newest events, in words."""
+    late = result.certificate.unsettled if result.certificate is not None else []
+    return [
+        f"not settled: {each.origin} {each.stream} of {each.source} ({each.waiting} records wait for it)"
+        for each in late
+    ]
 
 
 def _summary(

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from stream_recon import __version__
-from stream_recon.cli import bench, compare, demo, doctor, keys, live, read, runs, send, setup
+from stream_recon.cli import audit, bench, compare, demo, doctor, keys, live, read, runs, send, setup
 from stream_recon.cli.options import DEBUG, Failure
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.add_typer(setup.topics, name="topics")
 app.add_typer(setup.schema, name="schema")
 app.add_typer(keys.keys, name="keys")
 app.command()(doctor.doctor)
+app.add_typer(audit.audit, name="audit")
 app.add_typer(bench.bench, name="bench")
 
 

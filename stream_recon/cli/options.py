@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Sequence
 
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
     from rich.console import Console
 
     from stream_recon.broker import Broker
@@ -51,12 +50,13 @@ class Ladder(StrEnum):
 
 
 BOOTSTRAP = "localhost:9092"
+PROBLEMS_SHOWN = 20
 Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was asked for.")]
 PORTS = 65_535
 
 
-def _servers(said: str) -> str:
+def servers(said: str) -> str:
     """Where Kafka is, if it can be read as that."""
     for server in said.split(","):
         host, colon, port = server.strip().rpartition(":")
@@ -69,7 +69,7 @@ def _servers(said: str) -> str:
 Bootstrap = Annotated[
     str,
     typer.Option(
-        "--bootstrap", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", callback=_servers,
+        "--bootstrap", "-b", envvar="KAFKA_BOOTSTRAP_SERVERS", callback=servers,
         help="Where Kafka is: host:port[,...].",
     ),
 ]  # fmt: skip
@@ -118,30 +118,12 @@ def load(path: Path) -> object:
     Raises:
         Failure: it cannot be read, or is not what its suffix says.
     """
+    from stream_recon.shell.documents import DocumentError, read_document
+
     try:
-        return _parser(path)(path.read_text("utf-8"))
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise Failure(f"{path}: not valid {path.suffix[1:] or 'JSON'}: {error}") from error
-
-
-def _parser(path: Path) -> Callable[[str], object]:
-    if path.suffix == ".toml":
-        import tomllib
-
-        return tomllib.loads
-    if path.suffix in {".yaml", ".yml"}:
-        import yaml
-
-        def parse(text: str) -> object:
-            try:
-                return yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ValueError(error) from error
-
-        return parse
-    return json.loads
+        return read_document(path)
+    except DocumentError as error:
+        raise Failure(str(error)) from error
 
 
 def load_contracts(path: Path | None) -> Contracts:
@@ -160,7 +142,7 @@ def load_contracts(path: Path | None) -> Contracts:
     try:
         return Contracts.model_validate({"contracts": content} if isinstance(content, list) else content)
     except ValidationError as error:
-        raise Failure(f"{path}: {_problems(error)}") from error
+        raise _problems(path, error, Contracts) from error
 
 
 def load_instruments(path: Path | None) -> Instruments:
@@ -178,12 +160,23 @@ def load_instruments(path: Path | None) -> Instruments:
     try:
         return Instruments.model_validate(load(path))
     except ValidationError as error:
-        raise Failure(f"{path}: {_problems(error)}") from error
+        raise _problems(path, error, Instruments) from error
 
 
-def _problems(error: ValidationError) -> str:
-    """What is wrong, and where."""
-    return "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors())
+def _problems(path: Path, error: ValidationError, model: type[BaseModel]) -> Failure:
+    """What is wrong in a file, and where."""
+    from stream_recon.domain.wording import told
+
+    return listed(f"{path} is not as it must be", told(error, model))
+
+
+def listed(what: str, problems: Sequence[str]) -> Failure:
+    """A failure with one thing that is wrong, or several, a line each."""
+    if len(problems) == 1:
+        return Failure(f"{what}: {problems[0]}")
+    lines = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+    more = [f"  and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
+    return Failure("\n".join([f"{what}:", *lines, *more]))
 
 
 def console(*, err: bool = False) -> Console:

@@ -34,6 +34,7 @@ from stream_recon.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from stream_recon.domain.control import Command
     from stream_recon.domain.results import ReconciliationResult
     from stream_recon.domain.topics import TopicPlan
     from stream_recon.domain.work import Partial, Progress
@@ -206,19 +207,34 @@ def _send(
     """
     from uuid import uuid4
 
+    import msgspec
+
+    from stream_recon.domain.control import RefusedCommand
+    from stream_recon.domain.control_reading import read_command
     from stream_recon.shell.commanding import NoAnswerError, send
 
-    whole = {key: value for key, value in command.items() if value is not None or key == "type"}
+    whole = {name: value for name, value in command.items() if value is not None}
     whole |= {"command_id": uuid4().hex, "issued_by": by or _user(), "issued_us": _now_us()}
+    read = read_command(msgspec.json.encode(whole), None)
+    if isinstance(read, RefusedCommand):
+        raise Failure(read.detail)
     if key is not None:
-        from stream_recon.shell.signing import load_private_key, sign
-
-        whole = sign(whole, load_private_key(key))
+        read = _signed(read, key)
     try:
         with _bars(shown=not quiet and command["command"] == "reconcile" and patience_s is not None) as tell:
-            return wait_for(send(bootstrap, plan, whole, patience_s=patience_s, tell=tell))
+            return wait_for(send(bootstrap, plan, read, patience_s=patience_s, tell=tell))
     except NoAnswerError as error:
         raise Failure(str(error), code=3) from error
+
+
+def _signed(command: Command, path: Path) -> Command:
+    """The command, signed by the private key in a file whose name is the key's id."""
+    from stream_recon.shell.signing import KeyUnusable, private_key, sign
+
+    try:
+        return sign(command, private_key(path.read_text("utf-8")), path.stem)
+    except (OSError, KeyUnusable) as error:
+        raise Failure(f"{path}: {error}") from error
 
 
 @contextmanager

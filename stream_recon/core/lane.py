@@ -63,12 +63,13 @@ class Lane:
         self.partition = partition
         self.tallies: Counter[str] = Counter()
         self.directory = Directory(contracts)
-        self.register = Register(rules.age_limit_us if rules is not None else None)
+        rules = rules or Rules()
+        self.register = Register(rules.age_limit_us, enable_alerts=rules.enable_alerts)
         self.conditions = Conditions(partition, self.directory, self.register)
-        self.book = TradeBook(partition, self.directory, self.conditions, rules or Rules(), self.tallies)
-        self.books = Books(partition, self.directory, self.conditions, rules or Rules(), self.book)
+        self.book = TradeBook(partition, self.directory, self.conditions, rules, self.tallies)
+        self.books = Books(partition, self.directory, self.conditions, rules, self.book)
         self.directory.opened = self.books.open
-        self.windows = Windows(self.directory, self.register, rules or Rules())
+        self.windows = Windows(self.directory, self.register, rules)
         self.book.windows = self.windows
         self.windows.in_doubt = self.conditions.in_doubt
         self.windows.causes = self.books.causes_of_drift

@@ -8,7 +8,8 @@ publishes only what that changes. What comes of each is in the table of `domain.
 - What closed and comes back is REOPENED, and counted. That it was acknowledged or resolved no longer counts; assignee,
   comment and suppression stay. Its age starts anew, unless it was a person who took a resolution back.
 - A transition notifies unless the record or command that makes it comes before the end of a suppression (by Kafka's
-  time), or others explain all of it. The end of a suppression is no transition: the next one notifies again.
+  time), or others explain all of it, or alerts are switched off. The end of a suppression is no transition: the next
+  one notifies again.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class Forgotten(NamedTuple):
 class Register:
     """Everything published by one partition number and not yet forgotten, by alert id."""
 
-    def __init__(self, age_limit_us: Mapping[Severity, int] | None = None) -> None:
+    def __init__(self, age_limit_us: Mapping[Severity, int] | None = None, *, enable_alerts: bool = True) -> None:
         self.age_limit_us = age_limit_us or {}
         """How old a discrepancy may get, by severity."""
+        self.enable_alerts = enable_alerts
+        """False: transitions are recorded, and notify nobody."""
         self.newest = Newest()
         self.published: list[Published] = []
         """Since the shell last took them."""
@@ -184,7 +187,8 @@ class Register:
         if isinstance(alert, Discrepancy):
             alert.age_limit_us = self.age_limit_us.get(alert.severity)
         found_again = alert.status == "RESOLVED" and transition in {"UPDATED", "SUPERSEDED"}
-        alert.notify = not (found_again or suppressed(alert, self.trigger_us) or explained_in_full(alert))
+        quiet = found_again or not self.enable_alerts
+        alert.notify = not (quiet or suppressed(alert, self.trigger_us) or explained_in_full(alert))
         self.newest[alert.alert_id] = alert
         self.published.append(Published(alert, self.trigger_us))
 

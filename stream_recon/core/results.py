@@ -54,18 +54,21 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
     *,
     end_us: int,
     corrected: Collection[str] = (),
+    absolved: Collection[str] = (),
     missing: Collection[int] = (),
     checkpoint: str | None = None,
 ) -> ReconciliationResult:
     """The result of a run whose partitions have answered.
 
-    `corrected`: ids of discrepancies that were corrected; `missing`: partitions that did not answer in time.
+    `corrected`: ids of discrepancies that this run corrected; `absolved`: of those that earlier ones did; `missing`:
+    partitions that did not answer in time.
     """
     ordered = sorted(partials, key=lambda each: each.partition)
-    found = sorted(
+    everything = sorted(
         (each for partial in ordered for each in partial.discrepancies),
         key=lambda each: (_SEVERITY_RANK[each.severity], each.alert_id),
     )
+    found = [each for each in everything if each.alert_id not in absolved]
     conditions = [each for partial in ordered for each in partial.conditions]
     late = [each for partial in ordered for each in partial.unsettled]
     counts = Counter[str]()
@@ -80,7 +83,8 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
         records=counts["consumed"],
         duplicates=counts["duplicate"],
         rejected=counts["rejected"],
-        verdicts_digest=digest(found, conditions, late, sorted(counts.items())),
+        absolved=sorted(absolved),
+        verdicts_digest=digest(everything, conditions, late, sorted(counts.items())),
         checkpoint=checkpoint,
         **rules._asdict(),
     )

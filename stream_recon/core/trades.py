@@ -61,6 +61,8 @@ class Rules(NamedTuple):
     all are counted from the beginning."""
     window_us: int = 5 * 60 * 1_000_000
     """How long the windows are in which net changes are compared; 0: they are not."""
+    enable_alerts: bool = True
+    """False: transitions are recorded, and notify nobody."""
 
 
 class TradeBook:

@@ -91,6 +91,9 @@ class Certificate(Struct, kw_only=True):
     """A hash over every verdict, in the order of partitions and ids."""
     digest: str = ""
     """A hash over the result as a whole, but for its times."""
+    absolved: list[str] = []
+    """Ids of discrepancies that were corrected before and are the same since: they follow from the records, and are not
+    found again."""
     checkpoint: str | None = None
     """The run on whose closing state this one was built."""
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
+from stream_recon.domain.control import name_of
 from stream_recon.domain.results import FINAL, ReconciliationResult, run_id_of
 from stream_recon.domain.work import Answer, Partial, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from stream_recon.domain.control import Command
     from stream_recon.domain.topics import TopicPlan
 
 _RESULT = msgspec.json.Decoder(ReconciliationResult)
@@ -37,7 +39,7 @@ class Cost(NamedTuple):
 
 
 async def send(
-    bootstrap_servers: str, plan: TopicPlan, command: Mapping[str, Any], *, patience_s: float | None,
+    bootstrap_servers: str, plan: TopicPlan, command: Command, *, patience_s: float | None,
     tell: Callable[[Progress | Partial], None] | None = None,
 ) -> ReconciliationResult | None:  # fmt: skip
     """Send a command, and give its final result; None where nobody waits (`patience_s` None).
@@ -46,7 +48,7 @@ async def send(
         NoAnswerError: there is no final result after so many seconds.
         KafkaError: the broker cannot be reached.
     """
-    run_id = run_id_of(str(command["command_id"]))
+    run_id = run_id_of(command.command_id)
     results = TopicPartition(plan.name("results"), 0)
     partials = [TopicPartition(plan.name("partials"), p) for p in range(plan.partitions)] if tell is not None else []
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False) as consumer:
@@ -57,7 +59,7 @@ async def send(
             bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True
         ) as producer:
             value = msgspec.json.encode(command)
-            sent = await producer.send_and_wait(plan.name("control"), value, str(command["command_id"]).encode(), 0)
+            sent = await producer.send_and_wait(plan.name("control"), value, command.command_id.encode(), 0)
         if patience_s is None:
             return None
         until = time.monotonic() + patience_s
@@ -72,7 +74,7 @@ async def send(
                         _tell(record.value, run_id, tell)
             await asyncio.sleep(0)
     raise NoAnswerError(
-        f"no result of {command['command']} {command['command_id']} after {patience_s:.0f} s: is a worker running with "
+        f"no result of {name_of(command)} {command.command_id} after {patience_s:.0f} s: is a worker running with "
         f"the topics {plan.name('control')} and {plan.name('work')}? `stream-recon run {run_id}` shows what came of it"
     )
 

@@ -21,19 +21,24 @@ from aiokafka.structs import TopicPartition
 from stream_recon import __version__
 from stream_recon.core.runs import digest
 from stream_recon.domain.control import (
+    AlertAction,
     Cancel,
     Reconcile,
     RefusedCommand,
     SetConfig,
+    Undo,
     alert_command,
-    read_command,
-    screen,
+    name_of,
 )
+from stream_recon.domain.control_policy import screen
+from stream_recon.domain.control_reading import read_command
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.results import FINAL, ReconciliationResult
 from stream_recon.domain.work import Answer, Progress
 from stream_recon.produce import partition_of
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import new_reader, read_spans
+from stream_recon.shell.signing import verifier
 from stream_recon.strategies.coordination import Board, Correct, Hand, Publish, Static
 from stream_recon.strategies.registry import registry
 from stream_recon.strategies.schedules import due
@@ -43,12 +48,14 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
+    from stream_recon.domain.control import Command
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.strategies.coordination import Effect
 
 _log = structlog.get_logger()
 _RESULT = msgspec.json.Decoder(ReconciliationResult)
 _ANSWER: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+_CORRECTION = msgspec.json.Decoder(Correction)
 _JSON = msgspec.json.Encoder()
 _POLL_MS = 50
 _TICK_S = 0.5
@@ -142,6 +149,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         for name, reason in known.failed.items():
             _log.error("a strategy failed to load", type=name, reason=reason)
         board = Board(static, self._configuration, known)
+        await self._read_corrections(board)
         effects = board.restore(results)
         await self._listen_from(min((each.result.start_time_us for each in board.active.values()), default=None))
         await self._do(effects)
@@ -152,6 +160,16 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         _log.info(
             "coordinates", runs=len(board.final), active=sorted(board.active), configuration=board.configuration.version
         )
+
+    async def _read_corrections(self, board: Board) -> None:
+        """Know what was corrected, and so what is left of the budget."""
+        tps = [TopicPartition(self._plan.name("corrections"), p) for p in range(self._plan.partitions)]
+        begins, ends = await self._reader.beginning_offsets(tps), await self._reader.end_offsets(tps)
+
+        def note(_: TopicPartition, record: Any) -> None:  # noqa: ANN401 - untyped
+            board.history.add(_CORRECTION.decode(record.value))
+
+        await read_spans(self._settings, {tp: (begins[tp], ends[tp]) for tp in tps}, note)
 
     async def _listen_from(self, since_us: int | None) -> None:
         """Read answers from that time on; None: from now on."""
@@ -176,7 +194,8 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             if board.is_done(command.command_id, offset):
                 return  # its answer is written; only the acknowledgement was not
             seen = {command.command_id} if board.is_repeated(command.command_id, offset) else set()
-            command = screen(command, time_us, seen, board.configuration.policy)
+            policy = board.configuration.policy
+            command = screen(command, time_us, seen, policy, verifier(policy.keys))
         if isinstance(command, RefusedCommand):
             _log.warning("command refused", command_id=command.command_id, reason=command.reason, detail=command.detail)
             metrics.COMMANDS.labels(command.command or "unknown", "refused").inc()
@@ -188,10 +207,10 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
                 )
             )  # fmt: skip
             return
-        metrics.COMMANDS.labels(type(command).__name__.lower(), "accepted").inc()
+        metrics.COMMANDS.labels(name_of(command), "accepted").inc()
         await self._do(await self._effects(command, offset, time_us))
 
-    async def _effects(self, command: Any, offset: int, time_us: int) -> list[Effect]:  # noqa: ANN401 - one of many
+    async def _effects(self, command: Command, offset: int, time_us: int) -> list[Effect]:
         assert self._board is not None
         board, now_us = self._board, _now_us()
         who: dict[str, Any] = {"command_id": command.command_id, "issued_by": command.issued_by, "offset": offset}
@@ -207,14 +226,15 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
                 effects = board.set_config(command.values, now_us=now_us, **who)
                 self._configuration = board.configuration
                 return effects
-            asked = alert_command(command)
-            if asked is not None:
-                return board.ask(asked, kind=asked.action, offset=offset, now_us=now_us)
+            if isinstance(command, Undo):
+                return board.undo(command.correction_id, now_us=now_us, **who)
+            if isinstance(command, AlertAction):
+                return board.ask(alert_command(command), kind=name_of(command), offset=offset, now_us=now_us)
         except ValueError as error:
             reason = f"bad_value: {error}"
         else:
             reason = "not_supported: this command is understood, and nothing can be done about it yet"
-        return board.refuse(kind=type(command).__name__.lower(), reason=reason, time_us=time_us, **who)
+        return board.refuse(kind=name_of(command), reason=reason, time_us=time_us, **who)
 
     async def _ends(self) -> dict[str, dict[str, int]]:
         """Where the source logs end now, by partition and topic."""

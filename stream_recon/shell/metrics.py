@@ -42,6 +42,9 @@ RUN_SECONDS = Histogram(
 RUN_RECORDS = Counter("stream_recon_run_records", "Records that runs have processed, by type", ["type"])
 RUN_SUCCEEDED = Gauge("stream_recon_run_last_success_timestamp_seconds", "When a type last completed", ["type"])
 RETRIES = Counter("stream_recon_run_retries", "Attempts beyond the first, by type", ["type"])
+COMMANDS = Counter(
+    "stream_recon_commands", "Commands read, by name and whether they took effect", ["command", "answer"]
+)
 FALLBACKS = Counter("stream_recon_run_fallbacks", "Runs in place of a type that is not supported, by type", ["type"])
 
 

@@ -148,7 +148,7 @@ def _verdicts(result: ReconciliationResult, certificate: Certificate, partials: 
         config_digest=certificate.config_digest, contracts_digest=certificate.contracts_digest,
         instruments_digest=certificate.instruments_digest, code_version=certificate.code_version,
     )  # fmt: skip
-    again = conclude(result, certificate.scope, rules, partials, end_us=0)
+    again = conclude(result, certificate.scope, rules, partials, end_us=0, absolved=certificate.absolved)
     assert again.certificate is not None
     if again.certificate.verdicts_digest == certificate.verdicts_digest:
         return []

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 from msgspec import Struct, structs
 
+from stream_recon.core.corrections import History, NotUndone, Terms, absolved, day_of, undo
+from stream_recon.core.corrections import choose as choose_corrections
 from stream_recon.core.results import Rules, conclude, gather, published_form
 from stream_recon.domain.commands import AlertCommand
 from stream_recon.domain.results import FINAL, CheckpointAt, ReconciliationResult, Scope, run_id_of
@@ -36,11 +38,15 @@ from stream_recon.strategies.registry import FULL, Choice, NotSupportedError, Re
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from decimal import Decimal
 
+    from stream_recon.domain.commands import Action
     from stream_recon.domain.config import ReconciliationConfig
+    from stream_recon.domain.control_policy import Policy
     from stream_recon.domain.corrections import Correction
     from stream_recon.domain.discrepancies import Discrepancy
     from stream_recon.domain.work import Answer
+    from stream_recon.strategies.schedules import Schedule
 
 SECOND_US = 1_000_000
 OVERTIME_US = 15 * SECOND_US
@@ -70,6 +76,22 @@ class Configured(Protocol):
     @property
     def falls_back(self) -> bool:
         """Whether another type may be run than was asked for."""
+
+    @property
+    def corrects(self) -> bool:
+        """Whether corrections are made; else they are only told."""
+
+    @property
+    def budget(self) -> Mapping[str, Decimal]:
+        """How much of each asset or instrument may be corrected on one day."""
+
+    @property
+    def policy(self) -> Policy:
+        """Who may command what."""
+
+    @property
+    def schedules(self) -> Sequence[Schedule]:
+        """Runs at set times."""
 
 
 class Plan(Struct, kw_only=True):
@@ -155,6 +177,8 @@ class Board:
 
     def __init__(self, static: Static, configuration: Configured, known: Registry) -> None:
         self.static, self.configuration, self.known = static, configuration, known
+        self.history = History()
+        """All corrections."""
         self.active: dict[str, Active] = {}
         self.final: dict[str, ReconciliationResult] = {}
         """By run id; without what they found."""
@@ -210,6 +234,8 @@ class Board:
         """Answer a command that takes no effect."""
         repeated = command_id is None or self.is_repeated(command_id, offset)
         name = f"{command_id}\x1f{offset}" if repeated else str(command_id)
+        if run_id_of(name) in self.final:
+            return []  # only its acknowledgement was not written
         result = ReconciliationResult(
             reconciliation_id=run_id_of(name), type=kind, status="failed", start_time_us=time_us, end_time_us=time_us,
             errors=[reason], command_id=None if repeated else command_id, issued_by=issued_by, command_offset=offset,
@@ -359,22 +385,76 @@ class Board:
         )  # fmt: skip
         partials = [active.answered[partition] for partition in sorted(active.answered)]
         partials = self._with_unknown_accounts(plan.scope, partials)
+        by = self.known.known.get(plan.strategy, FULL)
+        gone, corrections = self._corrections(active, by, partials)
         carried = {partial.checkpoint_of for partial in partials}
         ended = conclude(
             structs.replace(result, plan=None), plan.scope, rules, partials, end_us=now_us, missing=active.missing,
-            checkpoint=plan.checkpoint if carried == {plan.checkpoint} else None,
+            checkpoint=plan.checkpoint if carried == {plan.checkpoint} else None, absolved=gone,
+            corrected={each.alert_id for each in corrections if not each.dry_run},
         )  # fmt: skip
+        if would := sum(each.dry_run for each in corrections):
+            ended.notes = [*ended.notes, f"{would} would be corrected without a person (auto_resolution.dry_run)"]
         if ended.status == "completed" and all(partial.checkpoint is not None for partial in partials):
             ended.checkpoints = {
                 str(partial.partition): partial.checkpoint for partial in partials if partial.checkpoint is not None
             }
         effects: list[Effect] = []
-        by = self.known.known.get(plan.strategy, FULL)
+        for correction in corrections:
+            self.history.add(correction)
+            effects += self._correct(correction, "resolve")
         if by.cut == "settled" and ended.status != "failed":
             for partial in partials:
                 if not partial.errors:
                     effects += _findings(ended, plan, partial)
         return [*effects, *self._finish(ended, active)]
+
+    def _corrections(
+        self, active: Active, by: Strategy, partials: Sequence[Partial]
+    ) -> tuple[set[str], list[Correction]]:  # fmt: skip
+        """The discrepancies that earlier runs corrected, and the corrections that this one makes."""
+        run_id, found = active.result.reconciliation_id, [each for p in partials for each in p.discrepancies]
+        standing = self.history.standing()
+        mine = [each for each in self.history.made.values() if each.run_id == run_id]  # written before a restart
+        own = {each.alert_id for each in mine}
+        gone = {each.alert_id for each in found if absolved(each, standing) and each.alert_id not in own}
+        if not by.resolves or any(partial.errors for partial in partials) or active.missing:
+            return gone, mine
+        terms = Terms(
+            run_id=run_id, day=day_of(active.plan.scope.to_us), by=active.result.issued_by or "",
+            dry_run=not self.configuration.corrects,
+        )  # fmt: skip
+        return gone, [*mine, *choose_corrections(found, self.configuration.budget, self.history, terms)]
+
+    def _correct(self, correction: Correction, action: Action) -> list[Effect]:
+        """Write a correcting entry, and let the owner of the alert know."""
+        if correction.dry_run:
+            return [Correct(correction)]
+        command = AlertCommand(
+            action=action, alert_id=correction.alert_id, by=f"auto-resolution ({correction.by})",
+            command_id=correction.correction_id, comment=f"correction {correction.correction_id}",
+        )  # fmt: skip
+        partition = self.static.partition_of(correction.account)
+        return [Correct(correction), Hand(partition, AlertItem(run_id=correction.correction_id, command=command))]
+
+    def undo(
+        self, corrected: str, *, command_id: str, issued_by: str | None, offset: int, now_us: int
+    ) -> list[Effect]:  # fmt: skip
+        """Take a correction back.
+
+        Raises:
+            ValueError: there is none, or it was taken back before.
+        """
+        back = undo(corrected, self.history, issued_by or "")
+        if isinstance(back, NotUndone):
+            raise ValueError(back.detail)  # noqa: TRY004 - it is the command's value that is wrong
+        self.history.add(back)
+        result = ReconciliationResult(
+            reconciliation_id=run_id_of(command_id), type="undo", status="completed", start_time_us=now_us,
+            end_time_us=now_us, command_id=command_id, issued_by=issued_by, command_offset=offset,
+            config_version=self.configuration.version, notes=[f"correction {corrected} is taken back"],
+        )  # fmt: skip
+        return [*self._correct(back, "reopen"), *self._finish(result)]
 
     @staticmethod
     def _with_unknown_accounts(scope: Scope, partials: list[Partial]) -> list[Partial]:
