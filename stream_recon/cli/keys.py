@@ -45,7 +45,7 @@ def new(
         raise Failure(f"{path}: {error.strerror}; give a --folder that can be written to") from error
     whose, roles, public = issuer or name, role or ["operator"], signing.public_text(key)
     if output is Format.json:
-        print_json({"key_id": name, "issuer": whose, "roles": roles, "public": public, "private_file": str(path)})
+        print_json({"key_id": name, "issuer": whose, "roles": roles, "public_key": public, "private_file": str(path)})
         return
     typer.echo(_table(name, whose, roles, public))
     say(
@@ -58,9 +58,9 @@ def _table(name: str, issuer: str, roles: list[str], public: str) -> str:
     import json
 
     header = name if _BARE(name) else json.dumps(name)
-    fields = {"issuer": issuer, "roles": roles, "public": public}
+    fields = {"issuer": issuer, "roles": roles, "public_key": public}
     lines = (f"{field} = {json.dumps(value, ensure_ascii=False)}" for field, value in fields.items())
-    return "\n".join((f"[control.keys.{header}]", *lines))
+    return "\n".join((f"[security.keys.{header}]", *lines))
 
 
 @keys.command("sign")
