@@ -1,4 +1,4 @@
-"""Write canonical events to their topics: for `publish`, and for a gateway or trading system written in Python.
+"""Write canonical events and commands to their topics: for `publish`, and for gateways and trading systems in Python.
 
     async with Producer("localhost:9092") as producer:
         await producer.send(Fill(origin="exchange", venue="binance", ...))
@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
+from stream_recon.domain.control import canonical_json
 from stream_recon.domain.events import STREAM_OF, Heartbeat, account_of, default_source
 from stream_recon.domain.topics import TopicPlan
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
+    from stream_recon.domain.control import Command
     from stream_recon.domain.events import Event, Origin, Stream
 
 Headers = list[tuple[str, bytes]]
@@ -136,6 +138,15 @@ class Producer:
             await self._put(
                 self.plan.source(origin, stream), partition, source.encode(), value, headers_of(event, value)
             )
+
+    async def command(self, command: Command) -> None:
+        """Send one command to whoever coordinates; what becomes of it is on recon.results.v1.
+
+        Raises:
+            KafkaError: an earlier record could not be delivered.
+        """
+        headers = [("content-type", b"application/json")]
+        await self._put(self.plan.name("control"), 0, command.command_id.encode(), canonical_json(command), headers)
 
     async def flush(self) -> None:
         """Wait until everything sent so far is delivered.

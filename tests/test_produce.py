@@ -1,9 +1,19 @@
 from __future__ import annotations
 
-import pytest
+import asyncio
+from typing import TYPE_CHECKING
 
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream_recon.domain.control import Reconcile, read_command
 from stream_recon.domain.events import Fill, Heartbeat
-from stream_recon.produce import headers_of, partition_of
+from stream_recon.produce import Producer, headers_of, partition_of
+from stream_recon.shell.topics import create
+
+if TYPE_CHECKING:
+    from stream_recon.broker import Broker
+    from stream_recon.domain.topics import TopicPlan
 
 # From the tests of Kafka's own Java client (org.apache.kafka.common.utils.Utils.murmur2).
 JAVA_HASHES = {
@@ -41,3 +51,23 @@ def test_a_heartbeat_without_an_id_gets_one_from_its_content() -> None:
     beat = Heartbeat(origin="internal", source="gateway", through_us=1_764_000_000_000_000)
     first, again = dict(headers_of(beat, b"one")), dict(headers_of(beat, b"one"))
     assert first["ce_id"] == again["ce_id"] != dict(headers_of(beat, b"two"))["ce_id"]
+
+
+def test_a_command_arrives_under_its_id_and_is_read_as_it_was_meant(broker: Broker, topic_plan: TopicPlan) -> None:
+    command = Reconcile(
+        command_id="run-1", issued_by="renee", issued_us=1_764_000_000_000_000, accounts=["binance|desk-1"],
+        params={"max_discrepancy_threshold": "0.02"},
+    )  # fmt: skip
+
+    async def scenario() -> tuple[bytes, bytes]:
+        await create(broker.bootstrap_servers, topic_plan)
+        async with Producer(broker.bootstrap_servers, topic_plan) as producer:
+            await producer.command(command)
+        async with AIOKafkaConsumer(bootstrap_servers=broker.bootstrap_servers) as consumer:
+            control = TopicPartition(topic_plan.name("control"), 0)
+            consumer.assign([control])
+            consumer.seek(control, 0)
+            record = await consumer.getone()
+            return record.value, record.key
+
+    assert read_command(*asyncio.run(scenario())) == command

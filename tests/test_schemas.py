@@ -10,10 +10,17 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
+from stream_recon.domain.config import ReconciliationConfig
+from stream_recon.domain.control import RefusedCommand, read_command
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.decode import Rejected, decode_carefully
 from stream_recon.domain.discrepancies import Discrepancy, Evidence, FeedCondition, FieldDifference
+from stream_recon.domain.events import EARLIEST_US
+from stream_recon.domain.results import ReconciliationResult, Summary
 from stream_recon.domain.schemas import asyncapi, schema_files
 from stream_recon.domain.topics import SHAPES, TopicPlan
+from tests.control_examples import OWN, SIGNED, example
+from tests.findings import of
 from tests.test_decode import ANCHOR, DATA, GOOD, compact
 from tests.test_decode_fuzz import AMOUNTS, OTHERS, TEXTS
 
@@ -89,6 +96,57 @@ def test_a_published_transition_is_valid() -> None:
         assert not VALIDATORS[name].is_valid(record | {"status": "GONE"})
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_the_schema_of_commands_and_their_reader_judge_alike(name: str) -> None:
+    """But for what no schema can say: bytes are not characters, and which of two times is later."""
+    valid = VALIDATORS["control"].is_valid
+    record = example(name, **SIGNED)
+    assert valid(record)
+    for field in record:
+        changed = {key: value for key, value in record.items() if key != field}
+        if field not in SIGNED:  # which are there together, or not at all
+            assert valid(changed) == (not isinstance(read_command(compact(changed)), RefusedCommand)), changed
+    for field in (*record, "expires_us", "type", "comment", "extra", "run_ids"):
+        for value in (*AMOUNTS, *TEXTS, *OTHERS, 0, -1, 1.5, 2**53, [], ["b|a"], ["b|a", "b|a"], ["b"], {"x": 1}):
+            if isinstance(value, str) and ("\ud800" in value or value.endswith("\n")):
+                continue  # not Unicode; and Python's $ is laxer than that of JSON Schema
+            changed = record | {field: value}
+            command = read_command(compact(changed))
+            too_long = isinstance(value, str) and len(value) <= 128 < len(value.encode())
+            if too_long or field in SIGNED or (field in {"expires_us", "cut_us"} and value == EARLIEST_US):
+                continue
+            assert valid(changed) == (not isinstance(command, RefusedCommand)), (changed, command)
+
+
+def test_the_schema_of_commands_knows_each_parameter() -> None:
+    valid = VALIDATORS["control"].is_valid
+    for field in ReconciliationConfig.model_fields:
+        values: list[Any] = [None, True, 0, 1, 1.5, -1, 10**6, "", "full", [], {}]
+        for value in values:
+            changed = example("reconcile", params={field: value}) | {"type": None}
+            is_fraction = field.endswith("threshold") and isinstance(value, str)
+            if not is_fraction:
+                command = read_command(compact(changed))
+                assert valid(changed) == (not isinstance(command, RefusedCommand)), (changed, command)
+
+
+def test_a_published_result_and_a_correction_are_valid() -> None:
+    found = of("balance_mismatch", "balance", 1, asset="USDT", cause="differs", fields=[], evidence=[])
+    result = ReconciliationResult(
+        reconciliation_id="r", type="full", status="completed", start_time_us=1, end_time_us=2,
+        summary=Summary(top_accounts=[("binance|desk-1", 3)], seconds={"decode": 0.5}), discrepancies=[found],
+    )  # fmt: skip
+    correction = Correction(
+        correction_id="c", alert_id="a", account="binance|desk-1", asset="USDT", field="total", amount="-1",
+        substance="s", run_id="r", day="2026-01-31", by="renee",
+    )  # fmt: skip
+    for name, struct in (("result", result), ("correction", correction)):
+        record = json.loads(msgspec.json.encode(struct))
+        VALIDATORS[name].validate(record)
+        for field in ("status", "amount"):
+            assert not VALIDATORS[name].is_valid(record | {field: 5}) or field not in record
+
+
 def references(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if isinstance(node.get("$ref"), str):
@@ -106,6 +164,9 @@ def test_the_asyncapi_document_describes_every_topic_and_is_complete_in_itself()
     assert document["channels"]["internal.fills"]["address"] == "firm.internal.fills.v1"
     assert document["channels"]["internal.fills"]["bindings"]["kafka"]["partitions"] == 8
     assert set(document["channels"]["exchange.orders"]["messages"]) == {"order", "heartbeat"}
+    assert set(document["channels"]["control"]["messages"]) == set(OWN)
+    assert set(document["channels"]["results"]["messages"]) == {"result"}
+    assert set(document["channels"]["corrections"]["messages"]) == {"correction"}
     found = list(references(document))
     assert found
     for reference in found:

@@ -45,7 +45,7 @@ def new(
         raise Failure(f"{path}: {error.strerror}; give a --folder that can be written to") from error
     whose, roles, public = issuer or name, role or ["operator"], signing.public_text(key)
     if output is Format.json:
-        print_json({"key_id": name, "issuer": whose, "roles": roles, "public": public, "private_file": str(path)})
+        print_json({"key_id": name, "issuer": whose, "roles": roles, "public_key": public, "private_file": str(path)})
         return
     typer.echo(_table(name, whose, roles, public))
     say(

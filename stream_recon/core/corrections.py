@@ -3,7 +3,7 @@
 - Only what is small (`auto_resolvable`), follows from nothing else, sets the internal books against the exchange, and
   differs in one amount whose unit is known. Everything else is a person's.
 - A budget limits how much of an asset (or instrument) is moved on one day, either way. It is given out in the order of
-  ids; what does not fit is left, and what fits after it is not. What is taken back is not given out again.
+  ids; what does not fit is left, but not what comes after it and fits. What is taken back is not given out again.
 - The id of a correction is a function of what was found: a run that is made again, or goes on after a crash in the
   midst of writing, makes the same. What a person took back is not corrected again until its substance changes.
 """
@@ -160,6 +160,9 @@ def _correction(discrepancy: Discrepancy, standing: Mapping[str, Correction], te
     gap = field.difference if field is not None else None
     if field is None or name is None or gap is None:
         return None
+    amount = to_decimal(discrepancy.residual) if discrepancy.residual is not None else -to_decimal(gap)
+    if not amount:
+        return None
     substance = substance_digest(discrepancy)
     before = standing.get(discrepancy.alert_id)
     return Correction(
@@ -170,7 +173,7 @@ def _correction(discrepancy: Discrepancy, standing: Mapping[str, Correction], te
         instrument=name if unit == "instrument" else None,
         position_side=discrepancy.position_side,
         field=field.field,
-        amount=plain(to_decimal(discrepancy.residual) if discrepancy.residual is not None else -to_decimal(gap)),
+        amount=plain(amount),
         substance=substance,
         run_id=terms.run_id,
         day=terms.day,

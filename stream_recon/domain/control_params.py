@@ -11,6 +11,7 @@ from stream_recon.domain import checks
 from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.nearest import instead
 from stream_recon.domain.strict_json import Refusal, shown
+from stream_recon.domain.wording import dotted, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,14 +43,12 @@ def _is_amount(text: str) -> bool:
     return True
 
 
-# pydantic alone takes "yes" for true, true for 1 and " 1_000 " for 1000.
+# Beside names. pydantic alone takes "yes" for true, true for 1 and " 1_000 " for 1000.
 _MEANT: dict[Any, _Meant] = {
     bool: _Meant(lambda value: isinstance(value, bool), "true or false"),
     int: _Meant(lambda value: type(value) is int, "a whole number"),
-    str: _Meant(lambda value: isinstance(value, str) and value != "", "a word"),
     Decimal: _Meant(_is_number, "a fraction, such as 0.01"),
 }
-_LIMITS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
 _THRESHOLDS = {"auto_resolve_threshold", "max_discrepancy_threshold"}
 
 
@@ -64,25 +63,16 @@ def check_parameters(name: str, params: dict[str, Any]) -> None:
     for given, value in params.items():
         if given not in fields:
             raise UnknownField(f"{name} has no field {shown(given)}{instead(given, fields)}")
-        meant = _MEANT[fields[given].annotation]
-        if not meant.is_it(value):
+        meant = _MEANT.get(fields[given].annotation)
+        if meant is None:
+            checks.identifier(f"{name}.{given}", value)
+        elif not meant.is_it(value):
             raise Refusal("wrong_type", f"{name}.{given} must be {meant.words}, not {shown(value)}")
     try:
         ReconciliationConfig.model_validate(params)
-    except ValidationError as errors:
-        for error in errors.errors(include_url=False):
-            if error["loc"]:
-                raise Refusal("bad_value", _limit(name, dict(error))) from None
-            if params.keys() >= _THRESHOLDS:  # else the configuration has the other, which is not known here
-                raise Refusal("bad_value", f"{name}: {error['ctx']['error']}") from None
-
-
-def _limit(name: str, error: dict[str, Any]) -> str:
-    """What a value would have to be."""
-    words, limit = _LIMITS.get(error["type"], ("", ""))
-    should = f"{words} {error['ctx'][limit]}" if words else "another value"
-    return f"{name}.{error['loc'][0]} must be {should}, not {shown(_written(error['input']))}"
-
-
-def _written(value: object) -> object:
-    return format(value, "f") if isinstance(value, Decimal) else value
+    except ValidationError as error:
+        wrong = [one for one in error.errors(include_url=False) if one["loc"]]
+        if wrong or params.keys() >= _THRESHOLDS:  # else the configuration has the other, which is not known here
+            raise Refusal(
+                "bad_value", told(error, ReconciliationConfig, lambda place: dotted((name, *place)))[0]
+            ) from None

@@ -55,6 +55,8 @@ _NUMBERS: dict[str, Document] = {
     "non_negative": {"type": "number", "minimum": 0},
     "positive": {"type": "number", "exclusiveMinimum": 0},
 }
+_LIMITS = {"ge": "minimum", "le": "maximum"}  # as pydantic calls them where something is checked before them
+_NOT_SAID = {"title", "default"}  # the default is the configuration's, not the model's
 _FRACTION: Document = {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string"}]}
 _RULES: dict[str, Document] = {
     "fill": {
@@ -171,10 +173,9 @@ def _parameters() -> Document:
     fractions = {n for n, field in ReconciliationConfig.model_fields.items() if field.annotation is Decimal}
     said = {
         name: {"description": docs[name]}
-        | (_FRACTION if name in fractions else {k: v for k, v in schema.items() if k not in {"title", "default"}})
+        | (_FRACTION if name in fractions else {_LIMITS.get(k, k): v for k, v in schema.items() if k not in _NOT_SAID})
         for name, schema in properties.items()
     }
-    said["reconciliation_type"]["minLength"] = 1
     return {"properties": said, "additionalProperties": False}
 
 

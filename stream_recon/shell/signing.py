@@ -154,7 +154,7 @@ def verifier(keys: Mapping[str, Key]) -> Verify:
         try:
             known[key_id] = public_key(key.public)
         except KeyUnusable as error:
-            raise KeyUnusable(f"control key {key_id}: {error}") from error
+            raise KeyUnusable(f"security.keys.{key_id}: {error}") from error
 
     def verify(key_id: str, message: bytes, signature: bytes) -> bool:
         key = known.get(key_id)
