@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
-
-from stream_recon.domain.shapes import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LONGEST = 128  # longer than any name there is; to compare takes time by the length
+_LONGEST = 128  # longer than any name there is; it takes time by the square of its length
 
 
 def instead(name: str, known: Iterable[str]) -> str:
     """The end of a sentence that says a name is unknown: what is near it, else all there is."""
     names = list(known)
-    close = nearest(name[:_LONGEST], names)
-    return f"; did you mean {close}?" if close is not None else f"; there are {', '.join(names)}"
+    close = get_close_matches(name, names, n=1) if len(name) <= _LONGEST else []
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
