@@ -163,7 +163,7 @@ def _cut(at: str | None, bootstrap: str, plan: TopicPlan, contracts: Path | None
         from stream_recon.domain.contracts import DEFAULT
         from stream_recon.shell.commanding import newest_settled
 
-        known = [*load_contracts(contracts).contracts, *DEFAULT.values()]
+        known = load_contracts(contracts).contracts or tuple(DEFAULT.values())
         wait_us = max(each.grace_us for each in known) + max(each.order_within_us for each in known)
         found = wait_for(newest_settled(bootstrap, plan, wait_us))
         if found is None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiokafka.structs import TopicPartition
+from msgspec import structs
 
-from stream_recon.core.results import Rules, conclude, result_digest
+from stream_recon.core.results import Rules, conclude, published_form, result_digest
 from stream_recon.core.runs import digest
-from stream_recon.domain.results import FINAL, LISTED, ReconciliationResult
+from stream_recon.domain.results import FINAL, LISTED, ReconciliationResult, Summary
 from stream_recon.domain.work import ReplayItem
 from stream_recon.shell.clients import new_reader, read_spans
 from stream_recon.shell.replaying import Replay, read_checkpoint
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from stream_recon.domain.work import CheckpointPart, Partial
     from stream_recon.shell.settings import WorkerSettings
 
+FOLLOWS = (
+    "status", "total_records_processed", "discrepancies_found", "manual_resolution_required", "summary",
+    "discrepancies", "conditions",
+)  # fmt: skip
+"""What of a result follows from the records alone."""
+_ENCODE = msgspec.json.Encoder(order="sorted").encode
+_SHOWN = 120
 RULES_OF = {
     "contracts_digest": "the feed contracts are others than those of the run: give --contracts with the file it used",
     "instruments_digest": "the instruments are others than those of the run: give --instruments with the file it used",
@@ -155,7 +163,12 @@ def _verdicts(result: ReconciliationResult, certificate: Certificate, partials: 
     again = conclude(result, certificate.scope, rules, partials, end_us=0, absolved=certificate.absolved)
     assert again.certificate is not None
     if again.certificate.verdicts_digest == certificate.verdicts_digest:
-        return []
+        shown, told = published_form(again), published_form(result)
+        return [
+            f"{name}: the records come to {_short(getattr(shown, name))}, not {_short(getattr(told, name))}"
+            for name in FOLLOWS
+            if _plain(getattr(shown, name)) != _plain(getattr(told, name)) and not (name == "status" and result.errors)
+        ]
     found = {each.alert_id: each for each in again.discrepancies}
     said = {each.alert_id: each for each in result.discrepancies}
     listed = len(result.discrepancies) < LISTED  # else the result lists only the first of them
@@ -177,6 +190,16 @@ def _verdicts(result: ReconciliationResult, certificate: Certificate, partials: 
     if result.discrepancies_found != again.discrepancies_found:
         wrong.append(f"{again.discrepancies_found:,} discrepancies follow, not {result.discrepancies_found:,}")
     return wrong or ["other verdicts follow from the records than those the certificate was made for"]
+
+
+def _plain(value: object) -> bytes:
+    """What of a value follows from the records."""
+    return _ENCODE(structs.replace(value, seconds={}) if isinstance(value, Summary) else value)
+
+
+def _short(value: object) -> str:
+    text = _plain(value).decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 async def read_results(settings: WorkerSettings) -> dict[str, ReconciliationResult]:
