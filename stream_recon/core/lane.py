@@ -26,7 +26,7 @@ from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.events import ORIGINS, Event, Fill, Heartbeat, Origin, Stream, default_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from stream_recon.core.watermarks import Clock, Source
     from stream_recon.domain.commands import AlertCommand, Refused
@@ -181,6 +181,21 @@ class Lane:
     def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
         self.tallies["rejected"] += 1
         self.conditions.reject(o, stream, rejected.account, rejected.reason)
+
+    def wakes(self, origin: Origin, stream: Stream, delivered_us: Mapping[str, int]) -> bool:
+        """Whether any fill falls due once these sources, all of them known, have delivered up to these times."""
+        known = self.directory.sources[origin, stream]
+        for clock in {clock: None for name in delivered_us for clock in known[name].clocks}:
+            lowest_us = min(max(each.watermark_us, delivered_us.get(each.name, UNKNOWN_US)) for each in clock.sources)
+            if lowest_us >= clock.deadlines.next_us:
+                return True
+        return False
+
+    def pass_over(self, origin: Origin, stream: Stream, source: str, delivered_us: int, time_us: int) -> None:
+        """Let a known source have spoken, and delivered up to a time, of what has been compared elsewhere."""
+        known = self.directory.sources[origin, stream][source]
+        if delivered_us > known.watermark_us:
+            self._lift(known, delivered_us, time_us)
 
     def tick(self, at_end_us: dict[tuple[Origin, Stream], int]) -> None:
         """Say for how long (us, by the shell's clock) each topic has had nothing new while read to its very end.
