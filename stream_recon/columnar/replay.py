@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from stream_recon.columnar.sift import Sifted
+    from stream_recon.core.lane import Lane
     from stream_recon.domain.contracts import Contracts
     from stream_recon.domain.events import Origin
     from stream_recon.domain.instruments import Instruments
@@ -50,6 +51,11 @@ def replay(sifted: Sifted, contracts: Contracts, instruments: Instruments | None
     return outcome
 
 
+PACKS_TAKEN = 32
+"""So many packs are judged before what was concluded is taken out: nothing but memory depends on it, as long as the
+register has nothing to retire."""
+
+
 class _Gap(NamedTuple):
     """Consecutive lines without any that is left."""
 
@@ -64,6 +70,7 @@ class _RestReader:
         self.rest = rest
         self.newest_us = -1
         self._next = 0
+        self._packs = 0
         self._left = 0
         """How many of the lines that are left have been handed over."""
 
@@ -86,7 +93,9 @@ class _RestReader:
                     comparison.step(rest.file.name, part)
         unproven_us = (line.event.ts_us for line in left if isinstance(line.event, Fill))
         self.newest_us = max(self.newest_us, *rest.times_us[start:end], *unproven_us)
-        comparison.take()
+        self._packs += 1
+        if self._packs % PACKS_TAKEN == 0 or comparison.lane.register.retiring:
+            comparison.take()
         return True
 
     def _origins(self, start: int, end: int, left: list[Line]) -> list[Origin]:
@@ -123,12 +132,24 @@ class _RestReader:
             for source, at_us in self._deliveries(gap, origin):
                 if at_us > delivered_us.get(source, -1):
                     delivered_us[source] = at_us
-        if not lane.wakes(origin, "fills", delivered_us):
-            for source, at_us in delivered_us.items():
-                lane.pass_over(origin, "fills", source, at_us, ANY_TIME_US)
-            return
-        for source, at_us in self._deliveries(gap, origin):
+        wake_us = {source: lane.wakes_at_us(origin, "fills", source) for source in delivered_us}
+        if any(at_us >= wake_us[source] for source, at_us in delivered_us.items()):
+            self._pass_slowly(lane, origin, gap, wake_us)
+        for source, at_us in delivered_us.items():
             lane.pass_over(origin, "fills", source, at_us, ANY_TIME_US)
+
+    def _pass_slowly(self, lane: Lane, origin: Origin, gap: _Gap, wake_us: dict[str, int]) -> None:
+        """Stop at each line by which something may fall due."""
+        pending_us: dict[str, int] = {}
+        for source, at_us in self._deliveries(gap, origin):
+            if at_us >= wake_us[source] and at_us > pending_us.get(source, -1):
+                for other, other_us in pending_us.items():
+                    lane.pass_over(origin, "fills", other, other_us, ANY_TIME_US)
+                lane.pass_over(origin, "fills", source, at_us, ANY_TIME_US)
+                wake_us[source] = lane.wakes_at_us(origin, "fills", source)
+                pending_us[source] = at_us
+            elif at_us > pending_us.get(source, -1):
+                pending_us[source] = at_us
 
     def _deliveries(self, gap: _Gap, origin: Origin) -> Iterator[tuple[str, int]]:
         """By the lines of an origin, one after the other: which source delivers up to when."""
@@ -136,7 +157,7 @@ class _RestReader:
         times_us = rest.times_us[gap.start : gap.end]
         if rest.spoken is None:
             source, within_us = rest.speakers[0].source, rest.speakers[0].within_us
-            yield from ((source, at_us - within_us) for at_us in times_us if at_us >= 0)
+            yield from [(source, at_us - within_us) for at_us in times_us if at_us >= 0]
             return
         for speaker, at_us in zip(rest.spoken[gap.start : gap.end], times_us, strict=True):
             of, _, source, within_us, _ = rest.speakers[speaker]
@@ -146,7 +167,8 @@ class _RestReader:
 
 def _parts(start: int, end: int, left: list[Line], origin: Origin) -> Iterator[_Gap | list[Line]]:
     """The lines of a pack in order: what is left of one origin, and what lies between."""
-    at, run = start, list[Line]()
+    at = start
+    run: list[Line] = []
     for line in left:
         if line.origin != origin:
             continue

@@ -28,14 +28,14 @@ import secrets
 import tempfile
 from array import array
 from contextlib import ExitStack
-from itertools import accumulate, chain
+from itertools import chain
 from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 
 from stream_recon.columnar.template import templates_of
-from stream_recon.columnar.told import Amounts, Checked, can_be_named, table_of
+from stream_recon.columnar.told import SIDES, Amounts, Checked, can_be_named, table_of
 from stream_recon.domain.amounts import to_decimal
 from stream_recon.domain.decode import decode_pack
 from stream_recon.domain.events import ORIGINS, Fill, Heartbeat, default_source
@@ -56,6 +56,7 @@ MOST_LEFT = 0.2
 """Where more than this part of the lines would be left to the core, it takes all."""
 SAMPLED = 200
 """Lines at the beginning of each file from which it is learnt how it is written."""
+FEW = 100
 _SLICE = 122_880
 _PLAIN: tuple[Any, ...] = (None, "trade")
 
@@ -86,7 +87,7 @@ class Rest(NamedTuple):
     file: PlainFile
     lines: int
     times_us: array[int]
-    """By line, of those that are proven; -1 of all others."""
+    """By line, of those that are proven and may lift a watermark; -1 of all others."""
     speakers: list[Speaker]
     spoken: array[int] | None
     """By line, who speaks; None: there is but one origin, source and order_within."""
@@ -119,7 +120,7 @@ def sift(files: list[PlainFile], contracts: Contracts) -> Sifted | None:
         try:
             texts = [stack.enter_context(_mapped(file.path)) for file in files]
             return _Sifter(base, files, texts, contracts).sift()
-        except (_Unfit, duckdb.Error):
+        except (_Unfit, duckdb.OutOfMemoryException):
             return None
 
 
@@ -152,9 +153,9 @@ class _Sifter:
         self.contracts = contracts
         self.places = [Places(file.origin) for file in files]
         self.lines: list[int] = []
-        self.times_us: list[array[int]] = []
         self.speakers: list[dict[int, Speaker]] = []
         """By file, by the hash in its table."""
+        self.unproven: list[set[int]] = [set() for _ in files]
         self.found: list[dict[int, Event | Rejected]] = [{} for _ in files]
         """By file, what has been decoded of it, by line."""
         self.values: list[dict[int, bytes]] = [{} for _ in files]
@@ -188,19 +189,23 @@ class _Sifter:
         amounts, salt = _how_amounts_agree(samples, self.files), secrets.token_hex(16)
         for number, (file, text) in enumerate(zip(self.files, self.texts, strict=True)):
             patterns = amounts is Amounts.DECIMAL or file.origin != "exchange"
-            checked = Checked(templates[number], amounts, patterns, salt)
-            self.base.execute(f"CREATE TABLE told_{number} AS {table_of(file.path, checked)}")
-            lines, proven, size = self._row(f"SELECT count(*), count(at), sum(len) + count(*) FROM told_{number}")
+            checked = Checked(templates[number], amounts, patterns, salt, SIDES[file.origin or "internal"])
+            self._read(number, file.path, checked)
+            lines, proven, size = self._row(f"SELECT count(*), count(at_us), sum(len) + count(*) FROM told_{number}")
             # Nothing was passed over: each line, and one sign after each, the last one perhaps without.
-            if size != len(text) + (text[-1:] != b"\n"):
-                raise _Unfit
-            if proven < (1 - MOST_LEFT) * lines:
+            if size != len(text) + (text[-1:] != b"\n") or proven < (1 - MOST_LEFT) * lines:
                 raise _Unfit
             self.lines.append(lines)
-            times_us = array("q")
-            for values in self._slices(number, "coalesce(at, -1)"):
-                times_us.extend(values)
-            self.times_us.append(times_us)
+
+    def _read(self, number: int, path: Path, checked: Checked) -> None:
+        for careful in (False, True):  # what is not JSON is rare, and to be ready for it costs
+            try:
+                self.base.execute(f"CREATE TABLE told_{number} AS {table_of(path, checked, careful=careful)}")
+            except duckdb.InvalidInputException:  # or not UTF-8, a carriage return, the sign that divides columns
+                if careful:
+                    raise _Unfit from None
+            else:
+                return
 
     def _slices(self, number: int, what: str) -> Iterator[list[Any]]:
         """A column in the order of lines, some thousand at a time."""
@@ -220,18 +225,18 @@ class _Sifter:
         self.base.execute("CREATE TABLE kept (key UBIGINT)")
         for number in range(len(self.files)):
             firsts = self.base.execute(
-                f"SELECT speaker, min(rowid) FROM told_{number} WHERE at IS NOT NULL GROUP BY speaker"  # noqa: S608
+                f"SELECT speaker, min(rowid) FROM told_{number} WHERE at_us IS NOT NULL GROUP BY speaker"  # noqa: S608
             ).fetchall()
             self.base.execute(f"CREATE TABLE first_{number} (line BIGINT)")
             self.base.execute(f"INSERT INTO first_{number} SELECT unnest(?::BIGINT[])", [[at for _, at in firsts]])  # noqa: S608
             if self.files[number].origin is None:  # a line that does not say whose it is follows the one before it
                 self.base.execute(
-                    f"INSERT INTO first_{number} SELECT rowid - 1 FROM told_{number} WHERE at IS NULL AND rowid > 0"  # noqa: S608
+                    f"INSERT INTO first_{number} SELECT rowid - 1 FROM told_{number} WHERE at_us IS NULL AND rowid > 0"  # noqa: S608
                 )
             self.base.execute(
                 f"INSERT INTO kept SELECT key FROM told_{number} WHERE rowid IN (FROM first_{number})"  # noqa: S608
             )
-            self._fetch(number, f"at IS NULL OR line_ IN (FROM first_{number})")
+            self._fetch(number, f"at_us IS NULL OR line_ IN (FROM first_{number})")
             self.speakers.append({speaker: self._speaker(number, line) for speaker, line in firsts})
 
     def _speaker(self, number: int, line: int) -> Speaker:
@@ -249,7 +254,7 @@ class _Sifter:
     def _fetch(self, number: int, where: str) -> int:
         """Decode further lines; gives how many of the file are decoded now."""
         rows = self.base.execute(
-            f"""SELECT line_, end_ - len - 1, end_ - 1 FROM (
+            f"""SELECT line_, end_ - len - 1, end_ - 1, at_us IS NULL FROM (
                     SELECT rowid AS line_, *, sum(len + 1) OVER (ROWS UNBOUNDED PRECEDING) AS end_ FROM told_{number}
                 ) WHERE {where}"""  # noqa: S608 - our own words
         ).fetchall()
@@ -257,9 +262,11 @@ class _Sifter:
             raise _Unfit
         text, places, known = self.texts[number], self.places[number], self.found[number]
         groups: dict[Origin, list[int]] = {}
-        for line, start, end in sorted(rows):
+        for line, start, end, is_unproven in sorted(rows):
             if line in known:
                 continue
+            if is_unproven:
+                self.unproven[number].add(line)
             value = text[start:end]
             if (start and text[start - 1] != 10) or (end < len(text) and text[end] != 10) or not value.strip():  # noqa: PLR2004 - line feeds
                 raise _Unfit
@@ -278,7 +285,6 @@ class _Sifter:
         self.found[number][line] = event
         self.origins[number][line] = origin
         if isinstance(event, Rejected):
-            self.times_us[number][line] = -1
             if event.account is not None:
                 self.barred.add(event.account)
         elif isinstance(event, Fill):
@@ -293,15 +299,16 @@ class _Sifter:
 
     def _pair(self) -> None:
         """Find the keys that are not told once by each side, alike and at about the same time."""
-        apart_us = min((each.grace_us for each in chain(*(s.values() for s in self.speakers))), default=0) // 2
-        self.apart_us = apart_us
+        self.apart_us = min((each.grace_us for each in chain(*(s.values() for s in self.speakers))), default=0) // 2
         sides = " UNION ALL ".join(
-            f"SELECT key, said, at, {_side(file)} AS side FROM told_{number} WHERE at IS NOT NULL"  # noqa: S608
-            for number, file in enumerate(self.files)
+            f"SELECT key, said, at_us FROM told_{number} WHERE at_us IS NOT NULL"  # noqa: S608
+            for number in range(len(self.files))
         )
+        once_each = SIDES["internal"] ^ SIDES["exchange"]
         self.base.execute(
             f"""INSERT INTO kept SELECT key FROM ({sides}) GROUP BY key
-                HAVING sum(side) <> 65537 OR bit_xor(said) <> 0 OR max(at) - min(at) > {apart_us}"""  # noqa: S608
+                HAVING count(*) <> 2 OR bit_xor(said) <> {once_each}
+                    OR max(at_us) - min(at_us) > {self.apart_us}"""  # noqa: S608
         )
 
     def _bar(self) -> None:
@@ -310,7 +317,7 @@ class _Sifter:
             keys = [
                 (fill.venue, fill.account_id, fill.instrument, fill.trade_id, fill.side)
                 for line, fill in self.found[number].items()
-                if isinstance(fill, Fill) and self.times_us[number][line] < 0
+                if isinstance(fill, Fill) and line in self.unproven[number]
             ]
             if keys:
                 self.base.executemany("INSERT INTO kept SELECT hash(?, ?, ?, ?, ?)", keys)
@@ -318,44 +325,65 @@ class _Sifter:
     def _late(self) -> None:
         """Leave the keys of which a line came when its own feed may have passed its counterpart's time and grace."""
         for number in range(len(self.files)):
-            speakers = list(self.speakers[number].values())
-            times_us = self.times_us[number]
-            if len({(each.origin, each.within_us, each.grace_us) for each in speakers}) == 1 and not any(
-                times_us[line] < 0 and not isinstance(event, Rejected) for line, event in self.found[number].items()
-            ):
-                slack_us = speakers[0].grace_us + speakers[0].within_us - self.apart_us
-                newest = accumulate(times_us, max, initial=-1)
-                late = [line for line, (top, at) in enumerate(zip(newest, times_us, strict=False))
-                        if top >= at + slack_us and at >= 0]  # fmt: skip
-            else:
+            late = self._late_of_one(number)
+            if late is None:
                 late = list(self._late_of_many(number))
             if len(late) > MOST_LEFT * self.lines[number]:
                 raise _Unfit
-            if late:
-                self.base.execute(f"CREATE OR REPLACE TABLE late_{number} (line BIGINT)")
-                self.base.execute(f"INSERT INTO late_{number} SELECT unnest(?::BIGINT[])", [late])  # noqa: S608
-                self.base.execute(
-                    f"INSERT INTO kept SELECT key FROM told_{number} WHERE rowid IN (FROM late_{number})"  # noqa: S608
-                )
+            self.base.execute(f"CREATE TABLE late_{number} (line BIGINT)")
+            self.base.execute(f"INSERT INTO late_{number} SELECT unnest(?::BIGINT[])", [late])  # noqa: S608
+            self.base.execute(
+                f"INSERT INTO kept SELECT key FROM told_{number} WHERE rowid IN (FROM late_{number})"  # noqa: S608
+            )
+
+    def _lifts(self, number: int) -> list[tuple[int, Origin, int]]:
+        """What is not proven, but lifts a watermark: by which line, whose, up to when."""
+        found: list[tuple[int, Origin, int]] = []
+        for line in sorted(self.unproven[number]):
+            event = self.found[number][line]
+            if isinstance(event, Heartbeat):
+                found.append((line, event.origin, event.through_us))
+            elif isinstance(event, Fill):
+                own = self.contracts.of(event.origin, event.venue, event.account_id)
+                found.append((line, event.origin, event.ts_us - own.order_within_us))
+        return found
+
+    def _late_of_one(self, number: int) -> list[int] | None:
+        """Late lines of a file with one origin and the same terms for all; None: it is not so simple."""
+        terms = {(each.origin, each.within_us, each.grace_us) for each in self.speakers[number].values()}
+        lifts = self._lifts(number)
+        if len(terms) > 1 or len(lifts) > FEW:
+            return None
+        [(_, within_us, grace_us)] = terms
+        slack_us = grace_us - self.apart_us
+        if slack_us + within_us <= 0:  # a line would be late by itself
+            return None
+        late = f"newest_us - {within_us} >= at_us + {slack_us}"
+        late += "".join(f" OR (rowid > {line} AND at_us + {slack_us} <= {to_us})" for line, _, to_us in lifts)
+        rows = self.base.execute(
+            f"""SELECT line_ FROM (
+                    SELECT rowid AS line_, rowid, at_us, max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
+                    FROM told_{number}
+                ) WHERE {late}"""  # noqa: S608 - our own words and numbers
+        ).fetchall()
+        return [line for (line,) in rows]
 
     def _late_of_many(self, number: int) -> Iterator[int]:
-        """The same where speakers differ or there are heartbeats: no clock is further than all of its origin say."""
+        """The same for any file: no clock is further than all of its origin say."""
         newest_us = dict.fromkeys(ORIGINS, -1)
-        found, times_us = self.found[number], self.times_us[number]
+        lifts = {line: (origin, to_us) for line, origin, to_us in self._lifts(number)}
         spoken = chain.from_iterable(self._slices(number, "speaker"))
-        for line, (speaker, at) in enumerate(zip(spoken, times_us, strict=True)):
-            if at < 0:
-                event = found.get(line)
-                if isinstance(event, Heartbeat):
-                    newest_us[event.origin] = max(newest_us[event.origin], event.through_us)
-                elif isinstance(event, Fill):
-                    own = self.contracts.of(event.origin, event.venue, event.account_id)
-                    newest_us[event.origin] = max(newest_us[event.origin], event.ts_us - own.order_within_us)
+        times_us = chain.from_iterable(self._slices(number, "coalesce(at_us, -1)"))
+        for line, (speaker, at_us) in enumerate(zip(spoken, times_us, strict=True)):
+            if at_us < 0:
+                if line in lifts:
+                    origin, to_us = lifts[line]
+                    newest_us[origin] = max(newest_us[origin], to_us)
                 continue
             origin, _, _, within_us, grace_us = self.speakers[number][speaker]
-            if newest_us[origin] >= at + grace_us - self.apart_us:
+            if newest_us[origin] >= at_us + grace_us - self.apart_us:
                 yield line
-            newest_us[origin] = max(newest_us[origin], at - within_us)
+            newest_us[origin] = max(newest_us[origin], at_us - within_us)
 
     def _leave(self) -> int:
         """Decode all that is left; gives how many lines that is."""
@@ -365,23 +393,42 @@ class _Sifter:
             for number in range(len(self.files)):
                 theirs = [key for key, each in self.speakers[number].items() if each.account in barred]
                 also = f" OR speaker IN ({', '.join(map(str, theirs))})" if theirs else ""
-                left += self._fetch(number, f"at IS NULL OR key IN (FROM kept){also}")
+                left += self._fetch(number, f"at_us IS NULL OR key IN (FROM kept){also}")
             if barred == self.barred:
                 return left
 
     def _rest(self, number: int) -> Rest:
         file, speakers = self.files[number], self.speakers[number]
         spoken = None
+        times_us = array("q", [-1]) * self.lines[number]
         if len({(each.origin, each.source, each.within_us) for each in speakers.values()}) > 1:
             numbers = {speaker: at for at, speaker in enumerate(speakers)}
             spoken = array("I")
             for values in self._slices(number, "speaker"):
                 spoken.extend(numbers.get(speaker, 0) for speaker in values)
+            times_us = array("q", chain.from_iterable(self._slices(number, "coalesce(at_us, -1)")))
+        else:  # what is older than what came before lifts nothing
+            for line, at_us in self._rising(number):
+                times_us[line] = at_us
+        for line, event in self.found[number].items():
+            if isinstance(event, Rejected):
+                times_us[line] = -1
         left = [
             Line(line + 1, self.values[number][line], self.origins[number][line], "fills", event)
             for line, event in sorted(self.found[number].items())
         ]
-        return Rest(file, self.lines[number], self.times_us[number], list(speakers.values()), spoken, left)
+        return Rest(file, self.lines[number], times_us, list(speakers.values()), spoken, left)
+
+    def _rising(self, number: int) -> Iterator[tuple[int, int]]:
+        """The lines that are not older than any before them, with their times."""
+        for first in range(0, self.lines[number], _SLICE):
+            lines, times_us = self._row(
+                f"""SELECT list(line_), list(at_us) FROM (
+                        SELECT rowid AS line_, at_us, max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
+                        FROM told_{number} WHERE rowid >= {first} AND rowid < {first + _SLICE}
+                    ) WHERE at_us = newest_us"""  # noqa: S608 - our own words and numbers
+            )
+            yield from zip(lines or (), times_us or (), strict=True)
 
 
 def _first_lines(text: mmap) -> list[bytes]:
@@ -389,13 +436,6 @@ def _first_lines(text: mmap) -> list[bytes]:
     lines = [text.readline().rstrip(b"\n") for _ in range(SAMPLED)]
     text.seek(start)
     return lines
-
-
-def _side(file: PlainFile) -> str:
-    """1 for a line of ours, 65536 for one of theirs: one of each is 65537."""
-    if file.origin is None:
-        return "CASE WHEN is_exchange THEN 65536 ELSE 1 END"
-    return "65536" if file.origin == "exchange" else "1"
 
 
 def _how_amounts_agree(samples: list[list[bytes]], files: list[PlainFile]) -> Amounts:

@@ -24,14 +24,16 @@ from stream_recon.domain.events import EARLIEST_US, MAX_INTEGER
 from stream_recon.domain.record import MAX_IDENTIFIER_BYTES, MAX_VALUE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from stream_recon.columnar.template import Template
+    from stream_recon.domain.events import Origin
 
 LONGEST_AMOUNT = 20
 """Characters: then it has at most 18 decimals and fits into a decimal of 38 digits. Longer ones are for the core."""
 KEY = ("venue", "account_id", "instrument", "trade_id", "side")
+SIDES: Mapping[Origin, int] = {"internal": 0x5555_5555_5555_5555, "exchange": 0x3333_3333_3333_3333}
 _POSITIVE = r"(?:[1-9][0-9]*(?:\.[0-9]{1,18})?|0\.0*[1-9][0-9]*)"
 _AMOUNT = r"-?[0-9]+(?:\.[0-9]{1,18})?"
 _PATTERNS = {"positive": _POSITIVE, "amount": _AMOUNT}
@@ -53,6 +55,8 @@ class Checked(NamedTuple):
     patterns: bool
     """Whether amounts are matched against a pattern."""
     salt: str
+    side: int
+    """What is mixed into `said`, so that lines of two sides differ by it; where lines say whose they are, of ours."""
 
     @property
     def fields(self) -> list[str]:
@@ -65,8 +69,11 @@ def can_be_named(path: Path) -> bool:
     return not _NEVER_EQUAL & set(str(path)) and "://" not in str(path)
 
 
-def table_of(path: Path, checked: Checked) -> str:
-    """The query that gives a file's rows: len, at (us), key, said, speaker; what is not proven has no `at`."""
+def table_of(path: Path, checked: Checked, *, careful: bool) -> str:
+    """The query that gives a file's rows: len, at_us, key, said, speaker; what is not proven has no `at_us`.
+
+    Not `careful`, it fails at the first line that is not JSON.
+    """
     fields = checked.fields
     extracted = ", ".join(f"said_[{number}] AS {name}" for number, name in enumerate(fields, start=1))
     paths = ", ".join(f"'$.{name}'" for name in fields)
@@ -74,14 +81,19 @@ def table_of(path: Path, checked: Checked) -> str:
     said = [*_salted(checked.salt, KEY), *(_compared(name, checked) for name in ("qty", "price", "fee"))]
     said += ["fee_asset" if "fee_asset" in fields else "NULL"]
     said += ["coalesce(position_side, 'net')" if "position_side" in fields else "'net'"]
-    origin = ", origin = 'exchange' AS is_exchange" if "origin" in fields else ""
+    side = str(checked.side)
+    if "origin" in fields:
+        side = f"CASE WHEN origin = 'internal' THEN {SIDES['internal']} ELSE {SIDES['exchange']} END"
+    values = f"json_extract_string(line, [{paths}])"
+    if careful:
+        values = f"TRY({values})"
     return f"""
         SELECT strlen(line)::UINTEGER AS len,
-               CASE WHEN {_proof(checked)} THEN TRY_CAST(ts_us AS BIGINT) END AS at,
-               hash({", ".join(KEY)}) AS key, hash({", ".join(said)}) AS said,
-               hash({", ".join(speaker)}) AS speaker{origin}
+               CASE WHEN {_proof(checked)} THEN TRY_CAST(ts_us AS BIGINT) END AS at_us,
+               hash({", ".join(KEY)}) AS key, xor(hash({", ".join(said)}), {side}::UBIGINT) AS said,
+               hash({", ".join(speaker)}) AS speaker
         FROM (SELECT line, {extracted}
-              FROM (SELECT line, TRY(json_extract_string(line, [{paths}])) AS said_ FROM {_lines(path)}))
+              FROM (SELECT line, {values} AS said_ FROM {_lines(path)}))
     """  # noqa: S608 - the names are of our own list, the path is checked, values are quoted
 
 

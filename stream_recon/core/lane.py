@@ -19,14 +19,14 @@ from stream_recon.core.conditions import Conditions
 from stream_recon.core.memory import Changes, restore, snapshot, take_changes
 from stream_recon.core.register import Published, Register
 from stream_recon.core.trades import Rules, TradeBook
-from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
 from stream_recon.core.windows import Windows
 from stream_recon.domain.decode import Rejected
 from stream_recon.domain.discrepancies import Discrepancy
 from stream_recon.domain.events import ORIGINS, Event, Fill, Heartbeat, Origin, Stream, default_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from stream_recon.core.watermarks import Clock, Source
     from stream_recon.domain.commands import AlertCommand, Refused
@@ -182,14 +182,10 @@ class Lane:
         self.tallies["rejected"] += 1
         self.conditions.reject(o, stream, rejected.account, rejected.reason)
 
-    def wakes(self, origin: Origin, stream: Stream, delivered_us: Mapping[str, int]) -> bool:
-        """Whether any fill falls due once these sources, all of them known, have delivered up to these times."""
-        known = self.directory.sources[origin, stream]
-        for clock in {clock: None for name in delivered_us for clock in known[name].clocks}:
-            lowest_us = min(max(each.watermark_us, delivered_us.get(each.name, UNKNOWN_US)) for each in clock.sources)
-            if lowest_us >= clock.deadlines.next_us:
-                return True
-        return False
+    def wakes_at_us(self, origin: Origin, stream: Stream, source: str) -> int:
+        """Up to where a known source may deliver without any fill falling due, whatever the others do."""
+        clocks = self.directory.sources[origin, stream][source].clocks
+        return min((clock.deadlines.next_us for clock in clocks), default=NEVER_US)
 
     def pass_over(self, origin: Origin, stream: Stream, source: str, delivered_us: int, time_us: int) -> None:
         """Let a known source have spoken, and delivered up to a time, of what has been compared elsewhere."""
