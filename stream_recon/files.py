@@ -13,8 +13,12 @@ import zlib
 from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from heapq import heappop, heappush
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from io import BufferedReader, FileIO
+from os import fstat
+from os.path import samestat
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard
 
 import msgspec
 from msgspec import Struct
@@ -28,8 +32,7 @@ from stream_recon.domain.instruments import Instruments
 from stream_recon.domain.types import ReconciliationType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from stream_recon.domain.contracts import Contracts, FeedContract
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 PACK_LINES = 1000
 ANY_TIME_US = 1 << 62
 """Kafka's time of a line: no event is ahead of it."""
+LONG_BYTES = 8_000_000
+"""Files of less are compared sooner than DuckDB is loaded."""
 _GZIP = b"\x1f\x8b"
 _LONGEST = 1_000_000  # bytes: what a broker takes, unless told otherwise
 _NO_NEWS = (Rejected, Heartbeat)
@@ -106,6 +111,33 @@ def _is_origin(text: str) -> TypeGuard[Origin]:
     return text in ORIGINS
 
 
+class Places:
+    """Where each line of a file belongs, from what the lines before it say. `origin`: whose file it is, if one's."""
+
+    def __init__(self, origin: Origin | None) -> None:
+        self._origin = origin
+        self._streams: dict[tuple[str, str], dict[Stream, None]] = {}
+        """Of what each source has spoken so far."""
+        self._last: tuple[Origin, Stream] = (origin or "internal", "fills")
+
+    def of(self, value: bytes) -> list[tuple[Origin, Stream]]:
+        """The origin and the streams of a line; of one that does not say, those of the line before it."""
+        try:
+            peek = _peek(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return [self._last]
+        origin = self._origin or (peek.origin if _is_origin(peek.origin) else None)
+        if origin is None or peek.type not in _STREAM_OF_TYPE:
+            return [(origin or self._last[0], self._last[1])]
+        stream = _STREAM_OF_TYPE[peek.type]
+        source = peek.source or default_source(origin, peek.venue)
+        if stream is None:
+            return [(origin, known) for known in self._streams.get((origin, source), {"fills": None})]
+        self._streams.setdefault((origin, source), {})[stream] = None
+        self._last = (origin, stream)
+        return [self._last]
+
+
 class Reader:
     """Reads a file pack by pack. `origin`: whose file it is; None: the lines say it."""
 
@@ -117,22 +149,29 @@ class Reader:
         Without a file, lines are given to `take` as they come.
         """
         self.name = name
+        self.origin = origin
         self._clock_us = clock_us
         self.lines = 0
         """Read so far, blank ones not counted."""
         self.bytes = 0
         self.newest_us = -1
         """The newest event time read so far."""
-        self.origin = origin
+        self._places = Places(origin)
         self._numbered = enumerate(_lines(file) if file is not None else (), start=1)
-        self._streams: dict[tuple[str, str], dict[Stream, None]] = {}
-        """Of what each source has spoken so far."""
-        self._last: tuple[Origin, Stream] = (origin or "internal", "fills")
 
     def packs(self) -> Iterator[list[Line]]:
         """Up to `PACK_LINES` lines at a time, in order. A heartbeat comes once for each stream it vouches for."""
-        while numbered := list(islice(self._numbered, PACK_LINES)):
-            yield self.take(numbered)
+        taken: list[tuple[int, bytes]] = []
+        for number, line in self._numbered:
+            if not line.strip():
+                self.bytes += len(line) + 1
+                continue
+            taken.append((number, line))
+            if len(taken) == PACK_LINES:
+                yield self.take(taken)
+                taken = []
+        if taken:
+            yield self.take(taken)
 
     def take(self, numbered: Iterable[tuple[int, bytes]]) -> list[Line]:
         """Understand some lines; blank ones are passed over."""
@@ -143,7 +182,7 @@ class Reader:
             if not value.strip():
                 continue
             self.lines += 1
-            for place in self._places(value):
+            for place in self._places.of(value):
                 groups.setdefault(place, []).append((number, value))
         pack: list[Line] = []
         for (origin, stream), found in groups.items():
@@ -154,23 +193,6 @@ class Reader:
                     self.newest_us = event.ts_us
                 pack.append(Line(number, value, origin, stream, event))
         return pack
-
-    def _places(self, value: bytes) -> Iterable[tuple[Origin, Stream]]:
-        """The origin and the streams of a line; of one that does not say, those of the line before it."""
-        try:
-            peek = _peek(value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return (self._last,)
-        origin = self.origin or (peek.origin if _is_origin(peek.origin) else None)
-        if origin is None or peek.type not in _STREAM_OF_TYPE:
-            return ((origin or self._last[0], self._last[1]),)
-        stream = _STREAM_OF_TYPE[peek.type]
-        source = peek.source or default_source(origin, peek.venue)
-        if stream is None:
-            return [(origin, known) for known in self._streams.get((origin, source), {"fills": None})]
-        self._streams.setdefault((origin, source), {})[stream] = None
-        self._last = (origin, stream)
-        return (self._last,)
 
 
 class Heard:
@@ -269,48 +291,130 @@ class Outcome(NamedTuple):
     """Contracts that no record was under, as they are told apart."""
 
 
+class FileComparison:
+    """What is found of files whose lines are handed over pack by pack."""
+
+    def __init__(
+        self, contracts: Contracts, instruments: Instruments | None = None, sections: Sections | None = None
+    ) -> None:
+        """`sections`: the configuration, by which sizes and amounts are critical or not."""
+        # A file is read as a whole, in whatever order: nothing in it is too old to be known.
+        rules = rules_of(
+            sections or Sections(), instruments or Instruments(), window_s=0, type_name=ReconciliationType.FULL
+        )._replace(horizon_us=ANY_TIME_US, idle_fills_kept=None)
+        self.lane = Lane(None, contracts, rules)
+        self.heard = Heard(contracts)
+        self._rejected: list[BadLine] = []
+        self._newest: dict[str, Alert] = {}
+        self._names: dict[Origin, str] = {}
+
+    def step(self, name: str, lines: list[Line]) -> None:
+        """Compare further lines of a file."""
+        for line in lines:
+            self.heard.add(line)
+            self._names[line.origin] = name
+            if isinstance(line.event, Rejected):
+                self._rejected.append(BadLine(name, line.number, line.event.reason, line.event.detail))
+        _step(self.lane, name, lines)
+
+    def take(self) -> None:
+        """Take out what has been concluded, after each pack."""
+        for published in self.lane.drain().published:
+            self._newest[published.alert.alert_id] = published.alert
+
+    def close(self, lines: int) -> Outcome:
+        """What it came to, there being so many lines in all."""
+        for stream, beat in self.heard.closing(self.heard.patience_us):
+            self.lane.step(_beat(stream, beat, self._names))
+        ended = {(origin, stream): ANY_TIME_US for origin in ORIGINS for stream in STREAMS}
+        for _, stream, beat in self.lane.trusted_heartbeats(ended):
+            self.lane.step(_beat(stream, beat, self._names))
+        self.lane.tick(ended)
+        self.take()
+        return Outcome(list(self._newest.values()), self._rejected, lines, dict(self.lane.counts), self.heard.unused())
+
+
+class Packs(Protocol):
+    """Who reads a file pack by pack, and says how far it has come."""
+
+    @property
+    def newest_us(self) -> int:
+        """The newest event time read so far."""
+
+    def compare(self, comparison: FileComparison) -> bool:
+        """Have the next pack compared. False: there is none."""
+
+
+class _InTurn(NamedTuple):
+    """A file that is read line by line."""
+
+    reader: Reader
+    packs: Iterator[list[Line]]
+
+    @property
+    def newest_us(self) -> int:
+        return self.reader.newest_us
+
+    def compare(self, comparison: FileComparison) -> bool:
+        pack = next(self.packs, None)
+        if pack is None:
+            return False
+        comparison.step(self.reader.name, pack)
+        comparison.take()
+        return True
+
+
 def reconcile(
-    files: Iterable[tuple[BinaryIO, str, Origin | None]], contracts: Contracts, instruments: Instruments | None = None,
+    files: Iterable[tuple[BinaryIO, str, Origin | None]],
+    contracts: Contracts,
+    instruments: Instruments | None = None,
     sections: Sections | None = None,
-) -> Outcome:  # fmt: skip
+    *,
+    columnar: bool | None = None,
+) -> Outcome:
     """Compare what both origins say in some files (bytes, name, whose it is), read side by side in order of time.
 
     `sections`: the configuration, by which sizes and amounts are critical or not.
+    `columnar`: whether fills that agree are sorted out in columns first, which changes nothing but the time it takes;
+    None: where the files are long enough for that to be worth it. What is packed or no file is read line by line.
     """
-    # A file is read as a whole, in whatever order: nothing in it is too old to be known.
-    rules = rules_of(
-        sections or Sections(), instruments or Instruments(), window_s=0, type_name=ReconciliationType.FULL
-    )._replace(horizon_us=ANY_TIME_US, idle_fills_kept=None)
-    lane = Lane(None, contracts, rules)
-    heard = Heard(contracts)
-    rejected: list[BadLine] = []
-    newest: dict[str, Alert] = {}
-    readers = [Reader(file, name, origin) for file, name, origin in files]
-    names: dict[Origin, str] = {}
-    turns: list[tuple[int, int, Iterator[list[Line]]]] = []
-    for number, reader in enumerate(readers):
-        heappush(turns, (-1, number, reader.packs()))
-    while turns:  # the file that is furthest behind is read on
-        _, number, packs = heappop(turns)
-        pack = next(packs, None)
-        if pack is None:
-            continue
-        heappush(turns, (readers[number].newest_us, number, packs))
-        for line in pack:
-            heard.add(line)
-            names[line.origin] = readers[number].name
-            if isinstance(line.event, Rejected):
-                rejected.append(BadLine(readers[number].name, line.number, line.event.reason, line.event.detail))
-        _step(lane, readers[number].name, pack)
-        _take(lane, newest)
-    for stream, beat in heard.closing(heard.patience_us):
-        lane.step(_beat(stream, beat, names))
-    ended = {(origin, stream): ANY_TIME_US for origin in ORIGINS for stream in STREAMS}
-    for _, stream, beat in lane.trusted_heartbeats(ended):
-        lane.step(_beat(stream, beat, names))
-    lane.tick(ended)
-    _take(lane, newest)
-    return Outcome(list(newest.values()), rejected, sum(r.lines for r in readers), dict(lane.counts), heard.unused())
+    given = list(files)
+    comparison = FileComparison(contracts, instruments, sections)
+    if columnar or (columnar is None and _is_long(given)):
+        from stream_recon.columnar.replay import compare_rest  # noqa: PLC0415 - DuckDB takes long to load
+
+        outcome = compare_rest(given, contracts, comparison)
+        if outcome is not None:
+            return outcome
+    readers = [Reader(file, name, origin) for file, name, origin in given]
+    compare_in_turn([_InTurn(reader, reader.packs()) for reader in readers], comparison)
+    return comparison.close(sum(reader.lines for reader in readers))
+
+
+def compare_in_turn(readers: Sequence[Packs], comparison: FileComparison) -> None:
+    """Have the packs of all files compared, the file that is furthest behind first."""
+    turns = [(-1, number) for number in range(len(readers))]
+    while turns:
+        _, number = heappop(turns)
+        if readers[number].compare(comparison):
+            heappush(turns, (readers[number].newest_us, number))
+
+
+def path_of(file: BinaryIO) -> Path | None:
+    """Where the bytes of a file lie as they are; None: they are packed, or it is no file."""
+    raw = getattr(file, "raw", None)
+    if not isinstance(file, BufferedReader) or not isinstance(raw, FileIO) or not isinstance(raw.name, str):
+        return None
+    path = Path(raw.name)
+    known = fstat(raw.fileno())
+    if not S_ISREG(known.st_mode) or not path.is_file() or not samestat(known, path.stat()) or file.tell():
+        return None
+    return path
+
+
+def _is_long(given: list[tuple[BinaryIO, str, Origin | None]]) -> bool:
+    paths = [path_of(file) for file, _, _ in given]
+    return all(path is not None for path in paths) and sum(path.stat().st_size for path in paths if path) >= LONG_BYTES
 
 
 def _beat(stream: Stream, beat: Heartbeat, names: dict[Origin, str]) -> Batch:
@@ -335,8 +439,3 @@ def _step(lane: Lane, name: str, pack: list[Line]) -> None:
                 )
             )
             start = end
-
-
-def _take(lane: Lane, newest: dict[str, Alert]) -> None:
-    for published in lane.drain().published:
-        newest[published.alert.alert_id] = published.alert

@@ -20,7 +20,7 @@ from stream_recon.core.errands import Errands
 from stream_recon.core.memory import Changes, restore, snapshot, take_changes
 from stream_recon.core.register import Published, Register
 from stream_recon.core.trades import Rules, TradeBook
-from stream_recon.core.watermarks import UNKNOWN_US
+from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
 from stream_recon.core.windows import Windows
 from stream_recon.domain.decode import Rejected
 from stream_recon.domain.discrepancies import Discrepancy
@@ -185,6 +185,17 @@ class Lane:
     def _reject(self, o: int, stream: Stream, rejected: Rejected) -> None:
         self.tallies["rejected"] += 1
         self.conditions.reject(o, stream, rejected.account, rejected.reason)
+
+    def wakes_at_us(self, origin: Origin, stream: Stream, source: str) -> int:
+        """Up to where a known source may deliver without any fill falling due, whatever the others do."""
+        clocks = self.directory.sources[origin, stream][source].clocks
+        return min((clock.deadlines.next_us for clock in clocks), default=NEVER_US)
+
+    def pass_over(self, origin: Origin, stream: Stream, source: str, delivered_us: int, time_us: int) -> None:
+        """Let a known source have spoken, and delivered up to a time, of what has been compared elsewhere."""
+        known = self.directory.sources[origin, stream][source]
+        if delivered_us > known.watermark_us:
+            self._lift(known, delivered_us, time_us)
 
     def tick(self, at_end_us: dict[tuple[Origin, Stream], int]) -> None:
         """Say for how long (us, by the shell's clock) each topic has had nothing new while read to its very end.

@@ -1,0 +1,183 @@
+"""The core over what is left of files, as if it had seen all of them.
+
+The order is that of `stream_recon.files`: packs of as many lines, the file that is furthest behind first, in each pack
+one origin after the other. Between the lines that are left, the sources of those taken out deliver what these would
+have delivered: at once where nothing falls due by it, else one by one, so that whatever falls due does so at the same
+watermark and in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream_recon.columnar.sift import PlainFile, Rest, sift
+from stream_recon.domain.events import ORIGINS, Fill
+from stream_recon.files import ANY_TIME_US, PACK_LINES, FileComparison, compare_in_turn, path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from stream_recon.columnar.sift import Sifted
+    from stream_recon.core.lane import Lane
+    from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.events import Origin
+    from stream_recon.files import Line, Outcome
+
+
+def compare_rest(
+    given: list[tuple[BinaryIO, str, Origin | None]], contracts: Contracts, comparison: FileComparison
+) -> Outcome | None:
+    """What files come to in a new comparison without what agrees; None: the core has to read them all."""
+    paths = [path_of(file) for file, _, _ in given]
+    files = [
+        PlainFile(path, name, origin) for path, (_, name, origin) in zip(paths, given, strict=True) if path is not None
+    ]
+    sifted = sift(files, contracts) if len(files) == len(given) else None
+    return replay(sifted, comparison) if sifted is not None else None
+
+
+def replay(sifted: Sifted, comparison: FileComparison) -> Outcome:
+    """Let the core judge what is left, and count what was taken out."""
+    readers = [_RestReader(rest) for rest in sifted.rests]
+    compare_in_turn(readers, comparison)
+    comparison.heard.newest_us = max(reader.newest_us for reader in readers)
+    outcome = comparison.close(sum(rest.lines for rest in sifted.rests))
+    if sifted.taken_out:
+        for count in ("consumed", "matched"):
+            outcome.counts[count] = outcome.counts.get(count, 0) + sifted.taken_out
+    return outcome
+
+
+PACKS_TAKEN = 32
+"""So many packs are judged before what was concluded is taken out: nothing but memory depends on it, as long as the
+register has nothing to retire."""
+
+
+class _Gap(NamedTuple):
+    """Consecutive lines without any that is left."""
+
+    start: int
+    end: int
+
+
+class _RestReader:
+    """Hands the packs of one file over."""
+
+    def __init__(self, rest: Rest) -> None:
+        self.rest = rest
+        self.newest_us = -1
+        self._next = 0
+        self._packs = 0
+        self._left = 0
+        """How many of the lines that are left have been handed over."""
+
+    def compare(self, comparison: FileComparison) -> bool:
+        """Have the next pack compared. False: there is none."""
+        rest = self.rest
+        start, end = self._next, min(self._next + PACK_LINES, rest.lines)
+        if start == end:
+            return False
+        self._next = end
+        first = self._left
+        while self._left < len(rest.left) and rest.left[self._left].number <= end:
+            self._left += 1
+        left = rest.left[first : self._left]
+        for origin in self._origins(start, end, left):
+            for part in _parts(start, end, left, origin):
+                if isinstance(part, _Gap):
+                    self._pass_over(comparison, origin, part)
+                else:
+                    comparison.step(rest.file.name, part)
+        unproven_us = (line.event.ts_us for line in left if isinstance(line.event, Fill))
+        self.newest_us = max(self.newest_us, *rest.times_us[start:end], *unproven_us)
+        self._packs += 1
+        if self._packs % PACKS_TAKEN == 0 or comparison.lane.register.retiring:
+            comparison.take()
+        return True
+
+    def _origins(self, start: int, end: int, left: list[Line]) -> list[Origin]:
+        """Whose lines there are, in the order of the first of each."""
+        rest = self.rest
+        if rest.file.origin is not None:
+            return [rest.file.origin]
+        firsts = {}
+        for line in reversed(left):
+            firsts[line.origin] = line.number - 1
+        for origin in ORIGINS:
+            taken = (at for at in range(start, firsts.get(origin, end)) if self._is_of(at, origin))
+            at = next(taken, None)
+            if at is not None:
+                firsts[origin] = at
+        return sorted(firsts, key=lambda origin: firsts[origin])
+
+    def _is_of(self, at: int, origin: Origin) -> bool:
+        """Whether a proven line is of that origin."""
+        rest = self.rest
+        if rest.times_us[at] < 0:
+            return False
+        return rest.speakers[rest.spoken[at] if rest.spoken is not None else 0].origin == origin
+
+    def _pass_over(self, comparison: FileComparison, origin: Origin, gap: _Gap) -> None:
+        """Let the lines of a gap deliver what they do."""
+        lane, rest = comparison.lane, self.rest
+        delivered_us: dict[str, int] = {}
+        if rest.spoken is None:
+            newest_us = max(rest.times_us[gap.start : gap.end])
+            if newest_us >= 0:
+                delivered_us[rest.speakers[0].source] = newest_us - rest.speakers[0].within_us
+        else:
+            for source, at_us in self._deliveries(gap, origin):
+                if at_us > delivered_us.get(source, -1):
+                    delivered_us[source] = at_us
+        wake_us = {source: lane.wakes_at_us(origin, "fills", source) for source in delivered_us}
+        if any(at_us >= wake_us[source] for source, at_us in delivered_us.items()):
+            self._pass_slowly(lane, origin, gap, wake_us)
+        for source, at_us in delivered_us.items():
+            lane.pass_over(origin, "fills", source, at_us, ANY_TIME_US)
+
+    def _pass_slowly(self, lane: Lane, origin: Origin, gap: _Gap, wake_us: dict[str, int]) -> None:
+        """Stop at each line by which something may fall due."""
+        pending_us: dict[str, int] = {}
+        for source, at_us in self._deliveries(gap, origin):
+            if at_us >= wake_us[source] and at_us > pending_us.get(source, -1):
+                for other, other_us in pending_us.items():
+                    lane.pass_over(origin, "fills", other, other_us, ANY_TIME_US)
+                lane.pass_over(origin, "fills", source, at_us, ANY_TIME_US)
+                wake_us[source] = lane.wakes_at_us(origin, "fills", source)
+                pending_us[source] = at_us
+            elif at_us > pending_us.get(source, -1):
+                pending_us[source] = at_us
+
+    def _deliveries(self, gap: _Gap, origin: Origin) -> Iterator[tuple[str, int]]:
+        """By the lines of an origin, one after the other: which source delivers up to when."""
+        rest = self.rest
+        times_us = rest.times_us[gap.start : gap.end]
+        if rest.spoken is None:
+            source, within_us = rest.speakers[0].source, rest.speakers[0].within_us
+            yield from [(source, at_us - within_us) for at_us in times_us if at_us >= 0]
+            return
+        for speaker, at_us in zip(rest.spoken[gap.start : gap.end], times_us, strict=True):
+            of, _, source, within_us, _ = rest.speakers[speaker]
+            if at_us >= 0 and of == origin:
+                yield source, at_us - within_us
+
+
+def _parts(start: int, end: int, left: list[Line], origin: Origin) -> Iterator[_Gap | list[Line]]:
+    """The lines of a pack in order: what is left of one origin, and what lies between."""
+    at = start
+    run: list[Line] = []
+    for line in left:
+        if line.origin != origin:
+            continue
+        if line.number - 1 > at:
+            if run:
+                yield run
+                run = []
+            yield _Gap(at, line.number - 1)
+        run.append(line)
+        at = line.number
+    if run:
+        yield run
+    if at < end:
+        yield _Gap(at, end)

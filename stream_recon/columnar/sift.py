@@ -1,0 +1,469 @@
+"""Which lines of two files need the core: a join in columns takes out the fills that agree beyond doubt.
+
+Taken out are pairs of plain fills of one key, told by each side exactly once, with the same content and in time, so
+that they would be MATCHED outright and nothing else would come of them. Everything else is left, and so is whatever
+the core would learn from such a pair:
+
+- the first line of each account, origin and source (with all lines of its key), so that accounts, feeds and sources
+  come to be in the same order;
+- all lines of an account of which anything but plain fills is known: a correction or bust, a line that cannot be
+  understood, a contract that promises orders, positions, balances or a ledger;
+- all lines of a key of which a line was not proven, or is so late that it may have been due before;
+- how far each source had delivered: kept as times, see `stream_recon.columnar.replay`.
+
+Where files hold anything but fills and heartbeats, numbered records, blank lines or carriage returns, or where most
+lines would be left, there is nothing to gain: `sift` gives None, and the core takes all.
+
+**What could go wrong.** A key is recognised by a hash of 64 bits, and two that share one go to the core. That a pair
+agrees rests on a second hash of 64 bits, over key and content and salted anew for each run. So an accident would need
+two fills that differ, alone on their sides, whose 128 bits are the same, if they are of different keys, or the 64 of
+the second hash, if they are of one: of a million fills that disagree one is overlooked with a chance of 5e-14. The
+hashes are not cryptographic: they are no guard against a forger who can choose both sides' texts and guess the salt.
+A speaker (account, origin, source) is told apart by 64 bits: of 10,000, two are taken for one with a chance of 3e-12.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from array import array
+from contextlib import ExitStack
+from itertools import chain
+from mmap import ACCESS_READ, mmap
+from typing import TYPE_CHECKING, NamedTuple
+
+import duckdb
+
+from stream_recon.columnar.template import templates_of
+from stream_recon.columnar.told import SIDES, Amounts, Checked, can_be_named, table_of
+from stream_recon.domain.amounts import to_decimal
+from stream_recon.domain.decode import decode_pack
+from stream_recon.domain.events import ORIGINS, Fill, Heartbeat, default_source
+from stream_recon.domain.record import Rejected
+from stream_recon.files import Line, Places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from stream_recon.domain.contracts import Contracts, FeedContract
+    from stream_recon.domain.events import Event, Origin
+
+MEMORY_LIMIT = "1GB"
+"""For DuckDB; beyond that it spills to a temporary folder."""
+MOST_LEFT = 0.2
+"""Where more than this part of the lines would be left to the core, it takes all."""
+SAMPLED = 200
+"""Lines at the beginning of each file from which it is learnt how it is written."""
+FEW = 100
+_SLICE = 122_880
+_PLAIN: tuple[Any, ...] = (None, "trade")
+
+
+class PlainFile(NamedTuple):
+    """A file that can be read twice."""
+
+    path: Path
+    name: str
+    origin: Origin | None
+    """Whose it is; None: its lines say it."""
+
+
+class Speaker(NamedTuple):
+    """Whose lines are alike: an account, as one source of one origin tells of it."""
+
+    origin: Origin
+    account: str
+    source: str
+    within_us: int
+    grace_us: int
+    """What its own origin is given."""
+
+
+class Rest(NamedTuple):
+    """What is left of one file."""
+
+    file: PlainFile
+    lines: int
+    times_us: array[int]
+    """By line, of those that are proven and may lift a watermark; -1 of all others."""
+    speakers: list[Speaker]
+    spoken: array[int] | None
+    """By line, who speaks; None: there is but one origin, source and order_within."""
+    left: list[Line]
+    """What the core has to see, in order."""
+
+
+class Sifted(NamedTuple):
+    """What two files come to without the pairs that agree."""
+
+    rests: list[Rest]
+    taken_out: int
+    """Lines."""
+
+
+class _Unfit(Exception):  # noqa: N818 - it never leaves this module
+    """There is nothing to gain here."""
+
+
+def sift(files: list[PlainFile], contracts: Contracts) -> Sifted | None:
+    """Take out what agrees; None: the core should take all. Files that are changed meanwhile are the caller's risk."""
+    origins = [file.origin for file in files]
+    if sorted(map(str, origins)) not in (["None"], sorted(ORIGINS)) or not all(can_be_named(f.path) for f in files):
+        return None
+    with ExitStack() as stack:
+        spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-recon-"))
+        base = stack.enter_context(duckdb.connect(config={
+            "threads": 1, "memory_limit": MEMORY_LIMIT, "temp_directory": spill, "autoinstall_known_extensions": False,
+        }))  # fmt: skip
+        try:
+            texts = [stack.enter_context(_mapped(file.path)) for file in files]
+            return _Sifter(base, files, texts, contracts).sift()
+        except (_Unfit, duckdb.OutOfMemoryException):
+            return None
+
+
+class _mapped:  # noqa: N801 - used like a function
+    """A file's bytes."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            if not file.tell():
+                raise _Unfit
+            self.text = mmap(file.fileno(), 0, access=ACCESS_READ)
+
+    def __enter__(self) -> mmap:
+        return self.text
+
+    def __exit__(self, *_: object) -> None:
+        self.text.close()
+
+
+class _Sifter:
+    """The steps, one after the other, over tables told_0 and told_1."""
+
+    def __init__(
+        self, base: duckdb.DuckDBPyConnection, files: list[PlainFile], texts: list[mmap], contracts: Contracts
+    ) -> None:
+        self.base = base
+        self.files = files
+        self.texts = texts
+        self.contracts = contracts
+        self.places = [Places(file.origin) for file in files]
+        self.lines: list[int] = []
+        self.speakers: list[dict[int, Speaker]] = []
+        """By file, by the hash in its table."""
+        self.unproven: list[set[int]] = [set() for _ in files]
+        self.found: list[dict[int, Event | Rejected]] = [{} for _ in files]
+        """By file, what has been decoded of it, by line."""
+        self.values: list[dict[int, bytes]] = [{} for _ in files]
+        self.origins: list[dict[int, Origin]] = [{} for _ in files]
+        self.barred: set[str] = set()
+        """Accounts of which all lines are left."""
+
+    def sift(self) -> Sifted:
+        """Do it.
+
+        Raises:
+            _Unfit: there is nothing to gain.
+        """
+        self._tell()
+        self._meet()
+        self._pair()
+        self._bar()
+        self._late()
+        taken_out = sum(self.lines) - self._leave()
+        rests = [self._rest(number) for number in range(len(self.files))]
+        return Sifted(rests, taken_out)
+
+    # -- columns ------------------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Read the files into their tables."""
+        samples = [_first_lines(text) for text in self.texts]
+        templates = [templates_of(sample, file.origin) for sample, file in zip(samples, self.files, strict=True)]
+        if not all(templates):
+            raise _Unfit
+        amounts, salt = _how_amounts_agree(samples, self.files), secrets.token_hex(16)
+        for number, (file, text) in enumerate(zip(self.files, self.texts, strict=True)):
+            patterns = amounts is Amounts.DECIMAL or file.origin != "exchange"
+            checked = Checked(templates[number], amounts, patterns, salt, SIDES[file.origin or "internal"])
+            self._read(number, file.path, checked)
+            counted = f"SELECT count(*), count(at_us), sum(len) + count(*) FROM told_{number}"  # noqa: S608 - a number
+            lines, proven, size = self._row(counted)
+            # Nothing was passed over: each line, and one sign after each, the last one perhaps without.
+            if size != len(text) + (text[-1:] != b"\n") or proven < (1 - MOST_LEFT) * lines:
+                raise _Unfit
+            self.lines.append(lines)
+
+    def _read(self, number: int, path: Path, checked: Checked) -> None:
+        for careful in (False, True):  # what is not JSON is rare, and to be ready for it costs
+            try:
+                self.base.execute(f"CREATE TABLE told_{number} AS {table_of(path, checked, careful=careful)}")
+            except duckdb.InvalidInputException:  # or not UTF-8, a carriage return, the sign that divides columns
+                if careful:
+                    raise _Unfit from None
+            else:
+                return
+
+    def _slices(self, number: int, what: str) -> Iterator[list[Any]]:
+        """A column in the order of lines, some thousand at a time."""
+        for first in range(0, self.lines[number], _SLICE):
+            where = f"rowid >= {first} AND rowid < {first + _SLICE}"
+            yield self._row(f"SELECT list({what}) FROM told_{number} WHERE {where}")[0]  # noqa: S608 - our own words
+
+    def _row(self, query: str) -> tuple[Any, ...]:
+        row = self.base.execute(query).fetchone()
+        assert row is not None
+        return row
+
+    # -- who speaks, and what else there is ---------------------------------------------------------------------------
+
+    def _meet(self) -> None:
+        """Decode the first line of each speaker, and all that is not proven."""
+        self.base.execute("CREATE TABLE kept (key UBIGINT)")
+        for number in range(len(self.files)):
+            firsts = self.base.execute(
+                f"SELECT speaker, min(rowid) FROM told_{number} WHERE at_us IS NOT NULL GROUP BY speaker"  # noqa: S608
+            ).fetchall()
+            self.base.execute(f"CREATE TABLE first_{number} (line BIGINT)")
+            self.base.execute(f"INSERT INTO first_{number} SELECT unnest(?::BIGINT[])", [[at for _, at in firsts]])
+            if self.files[number].origin is None:  # a line that does not say whose it is follows the one before it
+                self.base.execute(
+                    f"INSERT INTO first_{number} SELECT rowid - 1 FROM told_{number} WHERE at_us IS NULL AND rowid > 0"  # noqa: S608
+                )
+            self.base.execute(
+                f"INSERT INTO kept SELECT key FROM told_{number} WHERE rowid IN (FROM first_{number})"  # noqa: S608
+            )
+            self._fetch(number, f"at_us IS NULL OR line_ IN (FROM first_{number})")
+            self.speakers.append({speaker: self._speaker(number, line) for speaker, line in firsts})
+
+    def _speaker(self, number: int, line: int) -> Speaker:
+        fill = self.found[number][line]
+        if not isinstance(fill, Fill):  # an amount that was not looked at is wrong in the first line of all
+            raise _Unfit
+        contracts = {origin: self.contracts.of(origin, fill.venue, fill.account_id) for origin in ORIGINS}
+        name = f"{fill.venue}|{fill.account_id}"
+        if any(_promises_more(contract) for contract in contracts.values()):
+            self.barred.add(name)
+        own = contracts[fill.origin]
+        source = fill.source or default_source(fill.origin, fill.venue)
+        return Speaker(fill.origin, name, source, own.order_within_us, own.grace_us)
+
+    def _fetch(self, number: int, where: str) -> int:
+        """Decode further lines; gives how many of the file are decoded now."""
+        rows = self.base.execute(
+            f"""SELECT line_, end_ - len - 1, end_ - 1, at_us IS NULL FROM (
+                    SELECT rowid AS line_, *, sum(len + 1) OVER (ROWS UNBOUNDED PRECEDING) AS end_ FROM told_{number}
+                ) WHERE {where}"""  # noqa: S608 - our own words
+        ).fetchall()
+        if len(rows) > MOST_LEFT * self.lines[number]:
+            raise _Unfit
+        text, places, known = self.texts[number], self.places[number], self.found[number]
+        groups: dict[Origin, list[int]] = {}
+        for line, start, end, is_unproven in sorted(rows):
+            if line in known:
+                continue
+            if is_unproven:
+                self.unproven[number].add(line)
+            value = text[start:end]
+            if (start and text[start - 1] != 10) or (end < len(text) and text[end] != 10) or not value.strip():  # noqa: PLR2004 - line feeds
+                raise _Unfit
+            self.values[number][line] = value
+            [(origin, stream), *others] = places.of(value)
+            if stream != "fills" or others:
+                raise _Unfit
+            groups.setdefault(origin, []).append(line)
+        for origin, lines in groups.items():
+            values: list[bytes | None] = [self.values[number][line] for line in lines]
+            for line, event in zip(lines, decode_pack(values, None, None, origin, "fills"), strict=True):
+                self._take(number, line, origin, event)
+        return len(known)
+
+    def _take(self, number: int, line: int, origin: Origin, event: Event | Rejected) -> None:
+        self.found[number][line] = event
+        self.origins[number][line] = origin
+        if isinstance(event, Rejected):
+            if event.account is not None:
+                self.barred.add(event.account)
+        elif isinstance(event, Fill):
+            if event.feed_seq is not None:
+                raise _Unfit
+            if event.exec not in _PLAIN:
+                self.barred.add(f"{event.venue}|{event.account_id}")
+        elif not isinstance(event, Heartbeat):
+            raise _Unfit
+
+    # -- what is left -------------------------------------------------------------------------------------------------
+
+    def _pair(self) -> None:
+        """Find the keys that are not told once by each side, alike and at about the same time."""
+        self.apart_us = min((each.grace_us for each in chain(*(s.values() for s in self.speakers))), default=0) // 2
+        sides = " UNION ALL ".join(
+            f"SELECT key, said, at_us FROM told_{number} WHERE at_us IS NOT NULL"  # noqa: S608
+            for number in range(len(self.files))
+        )
+        once_each = SIDES["internal"] ^ SIDES["exchange"]
+        self.base.execute(
+            f"""INSERT INTO kept SELECT key FROM ({sides}) GROUP BY key
+                HAVING count(*) <> 2 OR bit_xor(said) <> {once_each}
+                    OR max(at_us) - min(at_us) > {self.apart_us}"""  # noqa: S608
+        )
+
+    def _bar(self) -> None:
+        """Leave the keys of which a line was not proven."""
+        for number in range(len(self.files)):
+            keys = [
+                (fill.venue, fill.account_id, fill.instrument, fill.trade_id, fill.side)
+                for line, fill in self.found[number].items()
+                if isinstance(fill, Fill) and line in self.unproven[number]
+            ]
+            if keys:
+                self.base.executemany("INSERT INTO kept SELECT hash(?, ?, ?, ?, ?)", keys)
+
+    def _late(self) -> None:
+        """Leave the keys of which a line came when its own feed may have passed its counterpart's time and grace."""
+        for number in range(len(self.files)):
+            late = self._late_of_one(number)
+            if late is None:
+                late = list(self._late_of_many(number))
+            if len(late) > MOST_LEFT * self.lines[number]:
+                raise _Unfit
+            self.base.execute(f"CREATE TABLE late_{number} (line BIGINT)")
+            self.base.execute(f"INSERT INTO late_{number} SELECT unnest(?::BIGINT[])", [late])
+            self.base.execute(
+                f"INSERT INTO kept SELECT key FROM told_{number} WHERE rowid IN (FROM late_{number})"  # noqa: S608
+            )
+
+    def _lifts(self, number: int) -> list[tuple[int, Origin, int]]:
+        """What is not proven, but lifts a watermark: by which line, whose, up to when."""
+        found: list[tuple[int, Origin, int]] = []
+        for line in sorted(self.unproven[number]):
+            event = self.found[number][line]
+            if isinstance(event, Heartbeat):
+                found.append((line, event.origin, event.through_us))
+            elif isinstance(event, Fill):
+                own = self.contracts.of(event.origin, event.venue, event.account_id)
+                found.append((line, event.origin, event.ts_us - own.order_within_us))
+        return found
+
+    def _late_of_one(self, number: int) -> list[int] | None:
+        """Late lines of a file with one origin and the same terms for all; None: it is not so simple."""
+        terms = {(each.origin, each.within_us, each.grace_us) for each in self.speakers[number].values()}
+        lifts = self._lifts(number)
+        if len(terms) > 1 or len(lifts) > FEW:
+            return None
+        [(_, within_us, grace_us)] = terms
+        slack_us = grace_us - self.apart_us
+        if slack_us + within_us <= 0:  # a line would be late by itself
+            return None
+        late = f"newest_us - {within_us} >= at_us + {slack_us}"
+        late += "".join(f" OR (rowid > {line} AND at_us + {slack_us} <= {to_us})" for line, _, to_us in lifts)
+        rows = self.base.execute(
+            f"""SELECT line_ FROM (
+                    SELECT rowid AS line_, rowid, at_us, max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
+                    FROM told_{number}
+                ) WHERE {late}"""  # noqa: S608 - our own words and numbers
+        ).fetchall()
+        return [line for (line,) in rows]
+
+    def _late_of_many(self, number: int) -> Iterator[int]:
+        """The same for any file: no clock is further than all of its origin say."""
+        newest_us = dict.fromkeys(ORIGINS, -1)
+        lifts = {line: (origin, to_us) for line, origin, to_us in self._lifts(number)}
+        spoken = chain.from_iterable(self._slices(number, "speaker"))
+        times_us = chain.from_iterable(self._slices(number, "coalesce(at_us, -1)"))
+        for line, (speaker, at_us) in enumerate(zip(spoken, times_us, strict=True)):
+            if at_us < 0:
+                if line in lifts:
+                    origin, to_us = lifts[line]
+                    newest_us[origin] = max(newest_us[origin], to_us)
+                continue
+            origin, _, _, within_us, grace_us = self.speakers[number][speaker]
+            if newest_us[origin] >= at_us + grace_us - self.apart_us:
+                yield line
+            newest_us[origin] = max(newest_us[origin], at_us - within_us)
+
+    def _leave(self) -> int:
+        """Decode all that is left; gives how many lines that is."""
+        while True:
+            barred = set(self.barred)
+            left = 0
+            for number in range(len(self.files)):
+                theirs = [key for key, each in self.speakers[number].items() if each.account in barred]
+                also = f" OR speaker IN ({', '.join(map(str, theirs))})" if theirs else ""
+                left += self._fetch(number, f"at_us IS NULL OR key IN (FROM kept){also}")
+            if barred == self.barred:
+                return left
+
+    def _rest(self, number: int) -> Rest:
+        file, speakers = self.files[number], self.speakers[number]
+        spoken = None
+        times_us = array("q", [-1]) * self.lines[number]
+        if len({(each.origin, each.source, each.within_us) for each in speakers.values()}) > 1:
+            numbers = {speaker: at for at, speaker in enumerate(speakers)}
+            spoken = array("I")
+            for values in self._slices(number, "speaker"):
+                spoken.extend(numbers.get(speaker, 0) for speaker in values)
+            times_us = array("q", chain.from_iterable(self._slices(number, "coalesce(at_us, -1)")))
+        else:  # what is older than what came before lifts nothing
+            for line, at_us in self._rising(number):
+                times_us[line] = at_us
+        for line, event in self.found[number].items():
+            if isinstance(event, Rejected):
+                times_us[line] = -1
+        left = [
+            Line(line + 1, self.values[number][line], self.origins[number][line], "fills", event)
+            for line, event in sorted(self.found[number].items())
+        ]
+        return Rest(file, self.lines[number], times_us, list(speakers.values()), spoken, left)
+
+    def _rising(self, number: int) -> Iterator[tuple[int, int]]:
+        """The lines that are not older than any before them, with their times."""
+        for first in range(0, self.lines[number], _SLICE):
+            lines, times_us = self._row(
+                f"""SELECT list(line_), list(at_us) FROM (
+                        SELECT rowid AS line_, at_us, max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
+                        FROM told_{number} WHERE rowid >= {first} AND rowid < {first + _SLICE}
+                    ) WHERE at_us = newest_us"""  # noqa: S608 - our own words and numbers
+            )
+            yield from zip(lines or (), times_us or (), strict=True)
+
+
+def _first_lines(text: mmap) -> list[bytes]:
+    start = text.tell()
+    lines = [text.readline().rstrip(b"\n") for _ in range(SAMPLED)]
+    text.seek(start)
+    return lines
+
+
+def _how_amounts_agree(samples: list[list[bytes]], files: list[PlainFile]) -> Amounts:
+    """Whether both files write equal amounts in the same digits, as far as their first lines tell."""
+    if len(files) == 1:
+        return Amounts.DECIMAL
+    told: list[dict[tuple[str, ...], tuple[str, ...]]] = []
+    for sample, file in zip(samples, files, strict=True):
+        events = decode_pack(list(sample), None, None, file.origin or "internal", "fills")
+        fills = [event for event in events if isinstance(event, Fill)]
+        told.append({_key(fill): (fill.qty, fill.price, fill.fee or "0") for fill in fills})
+    for key in told[0].keys() & told[1].keys():
+        ours, theirs = told[0][key], told[1][key]
+        if ours != theirs and _numbers(ours) == _numbers(theirs):
+            return Amounts.DECIMAL
+    return Amounts.TEXT
+
+
+def _key(fill: Fill) -> tuple[str, ...]:
+    return fill.venue, fill.account_id, fill.instrument, fill.trade_id, fill.side
+
+
+def _numbers(amounts: Iterable[str]) -> list[object]:
+    return [to_decimal(amount) for amount in amounts]
+
+
+def _promises_more(contract: FeedContract) -> bool:
+    """Whether anything but fills is promised."""
+    return any(promise not in {None, "absent"}
+               for promise in (contract.orders, contract.positions, contract.balances, contract.ledger))  # fmt: skip
