@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from stream_recon.app import Deployment, WorkerError, running_worker
+from stream_recon.cli.checking import check
 from stream_recon.consume import read
 from stream_recon.data import hyperliquid_fills, hyperliquid_instruments
 from stream_recon.domain.decode import Rejected, decode_pack
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from stream_recon.app import WorkerProcess
     from stream_recon.broker import Broker
+    from stream_recon.cli.checking import Check
     from stream_recon.consume import Received
     from stream_recon.faults.changes import Fault
     from stream_recon.faults.injected import Injected
@@ -92,11 +94,14 @@ class Report(NamedTuple):
     alerts: list[Received]
     score: Score
     seconds: float
+    checks: list[Check]
+    """What runs over the same records said."""
 
     @property
     def perfect(self) -> bool:
-        """Whether every fault was found, and nothing else was said."""
-        return not any(self.score.missed.values()) and not any(self.score.false.values())
+        """Whether every fault was found, nothing else was said, and runs say the same."""
+        found = not any(self.score.missed.values()) and not any(self.score.false.values())
+        return found and all(check.agrees for check in self.checks)
 
     def summary(self) -> dict[str, Any]:
         """The one object of `--output json`."""
@@ -114,6 +119,7 @@ class Report(NamedTuple):
             "unnamed": self.score.unnamed,
             "false": self.score.false,
             "latency_ms": percentiles(latencies_ms(self.alerts)),
+            "runs": [{**check._asdict(), "agrees": check.agrees} for check in self.checks],
             "seconds": round(self.seconds, 1),
         }
 
@@ -188,12 +194,14 @@ async def perform(play: Play, broker: Broker, screen: Screen, *, keep: bool) -> 
                 screen.say("Waiting for the last verdicts.")
                 await _until_settled(deployment, worker)
                 alerts = [r async for r in read(broker.bootstrap_servers, topics.name("alerts"), follow=False)]
+                screen.say("Asking for an emergency and a full run over the same records.")
+                checks = await check(deployment, made, alerts)
             finally:
                 watcher.cancel()
                 await asyncio.gather(watcher, return_exceptions=True)
             report = Report(
                 broker, deployment, made, len(made.steps), alerts,
-                score(made.injected, [received.alert for received in alerts]), time.monotonic() - started,
+                score(made.injected, [received.alert for received in alerts]), time.monotonic() - started, checks,
             )  # fmt: skip
             screen.done(report)
             while keep:

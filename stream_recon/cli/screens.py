@@ -36,6 +36,7 @@ class Silent:
         """The scorecard."""
         self.report = report
         _scorecard(report, self._out)
+        _checks(report, self._out)
 
     def close(self) -> None:
         """Nothing."""
@@ -136,6 +137,28 @@ def _scorecard(report: Report, out: Console) -> None:
     out.print(
         f"{report.events:,} events in {report.seconds:.0f} s. Latency: from the record that made it due to its alert."
     )
+
+
+def _checks(report: Report, out: Console) -> None:
+    """What runs found, beside what the stream said."""
+    from rich.table import Table
+
+    table = Table(
+        title="Runs over the same records, against the stream", title_justify="left", title_style="bold", box=None,
+        pad_edge=False,
+    )  # fmt: skip
+    for column in ("run", "status", "records", "found", "only in the run", "only in the stream", "seconds"):
+        table.add_column(column, justify="left" if column in {"run", "status"} else "right")
+    for check in report.checks:
+        table.add_row(
+            check.type, check.status, f"{check.records:,}", str(check.found), str(len(check.only_run)),
+            str(len(check.only_stream)), f"{check.seconds:.1f}",
+        )  # fmt: skip
+    out.print()
+    out.print(table)
+    agree = all(check.agrees for check in report.checks)
+    out.print("They agree with the stream." if agree else "They do not agree with the stream.",
+              style="bold green" if agree else "bold red")  # fmt: skip
 
 
 def _counted(kinds: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from msgspec import structs
 from stream_recon.core.runs import digest
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
 from stream_recon.domain.discrepancies import auto_resolvable
-from stream_recon.domain.results import LISTED, Certificate, ReconciliationResult, Scope, Summary
+from stream_recon.domain.results import LISTED, NAMED, Certificate, ReconciliationResult, Scope, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -105,6 +105,7 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
         notes=list(dict.fromkeys([*begun.notes, *(note for partial in ordered for note in partial.notes)])),
         config_version=rules.config_version,
         certificate=certificate,
+        alert_ids=[each.alert_id for each in found],
         discrepancies=found,
         conditions=conditions,
     )  # fmt: skip
@@ -119,7 +120,10 @@ def ordered_without_errors(partials: Sequence[Partial]) -> list[Partial]:
 
 def published_form(result: ReconciliationResult) -> ReconciliationResult:
     """The result with no more discrepancies than one record should list."""
-    return structs.replace(result, discrepancies=result.discrepancies[:LISTED], conditions=result.conditions[:LISTED])
+    return structs.replace(
+        result, alert_ids=result.alert_ids[:NAMED], discrepancies=result.discrepancies[:LISTED],
+        conditions=result.conditions[:LISTED],
+    )  # fmt: skip
 
 
 def result_digest(result: ReconciliationResult) -> str:

@@ -18,6 +18,8 @@ RunStatus = Literal["running", "completed", "partial", "failed"]
 FINAL: frozenset[RunStatus] = frozenset({"completed", "partial", "failed"})
 LISTED = 100
 """So many discrepancies a published result lists; all of them are alerts."""
+NAMED = 10_000
+"""Of so many it gives the ids."""
 
 
 class CheckpointAt(Struct, frozen=True):
@@ -142,6 +144,8 @@ class ReconciliationResult(Struct, kw_only=True):
     fallback_reason: str | None = None
     config_version: int = 0
     certificate: Certificate | None = None
+    alert_ids: list[str] = []
+    """The ids of all discrepancies, by severity and id; at most `NAMED` where the result was published."""
     discrepancies: list[Discrepancy] = []
     """The first of them by severity and id, at most `LISTED` where the result was published."""
     conditions: list[FeedCondition] = []

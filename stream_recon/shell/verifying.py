@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FOLLOWS = (
     "status", "total_records_processed", "discrepancies_found", "manual_resolution_required", "summary",
-    "discrepancies", "conditions",
+    "alert_ids", "discrepancies", "conditions",
 )  # fmt: skip
 """What of a result follows from the records alone."""
 _ENCODE = msgspec.json.Encoder(order="sorted").encode

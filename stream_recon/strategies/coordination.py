@@ -235,7 +235,7 @@ class Board:
 
     def _settle(self, result: ReconciliationResult) -> None:
         """Remember a final result."""
-        self.final[result.reconciliation_id] = structs.replace(result, discrepancies=[], conditions=[])
+        self.final[result.reconciliation_id] = structs.replace(result, alert_ids=[], discrepancies=[], conditions=[])
         ends_later = self.checkpoint is None or (result.end_time_us or 0) >= (self.checkpoint.end_time_us or 0)
         if result.checkpoints and ends_later:
             self.checkpoint = self.final[result.reconciliation_id]
