@@ -324,6 +324,7 @@ def test_the_demo_finds_every_fault_and_says_nothing_else(broker: Broker) -> Non
     assert answer["events"] > 14_000
     assert sum(answer["caused"].values()) > 0
     assert answer["latency_ms"]["p50"] >= 0
+    assert [(each["type"], each["agrees"]) for each in answer["runs"]] == [("emergency", True), ("full", True)]
 
 
 def test_the_demo_refuses_faults_that_there_are_not(broker: Broker) -> None:

@@ -12,7 +12,7 @@ from stream_recon.core.results import result_digest
 from stream_recon.data import hyperliquid_instruments
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.events import ORIGINS
-from stream_recon.domain.results import ReconciliationResult
+from stream_recon.domain.results import FINAL, ReconciliationResult
 from stream_recon.strategies.registry import NINE
 from tests.commands import run
 from tests.deployment import Deployment
@@ -91,6 +91,15 @@ def test_verify_holds_for_a_full_run_of_a_recording(recordings: Deployment) -> N
 PROMPT = Contracts(contracts=tuple(FeedContract(origin=o, grace_us=SECOND_US, order_within_us=0) for o in ORIGINS))
 
 
+CONFIG = """
+audit: {{url: "sqlite:///{folder}/audit.db"}}
+auto_resolution: {{dry_run: false, budget: {{USD: "1"}}}}
+strategies:
+  scheduled:
+    runs: [{{cron: "* * * * *", type: trade_only, params: {{timeout_seconds: 1}}}}]
+"""
+
+
 class Small(Deployment):
     """Fills that both sides tell; some are missing on one."""
 
@@ -108,7 +117,8 @@ class Small(Deployment):
                     "type": "fill", "origin": origin, "venue": "simex", "account_id": f"desk-{number % 5}",
                     "event_id": f"{origin}-{number}", "ts_us": self.start_us + number * 10_000,
                     "instrument": "BTC-USD", "trade_id": f"T{number}", "order_id": "O1", "side": "buy",
-                    "qty": "1.5", "price": "60000.25",
+                    "qty": "1.5", "price": "60000.25", "fee_asset": "USD",
+                    "fee": "100.05" if (origin, number) == ("exchange", self.told + 1) else "100",
                 })  # fmt: skip
         self.told += count
         path = folder / f"{self.told}.jsonl"
@@ -129,6 +139,9 @@ def small(broker: Broker, folder: Path) -> Iterator[Small]:
     """Ninety fills, two of which the exchange never told."""
     place = Small(broker.bootstrap_servers, folder, PROMPT, hyperliquid_instruments())
     place.start_us = now_us() - 120 * SECOND_US
+    config = folder / "recon.yaml"
+    config.write_text(CONFIG.format(folder=folder))
+    place.env["STREAM_RECON_CONFIG"] = str(config)
     place.worker()
     place.tell(folder, 90, 2)
     yield place
@@ -142,14 +155,17 @@ def kinds(result: ReconciliationResult) -> dict[str, int]:
 def test_an_incremental_run_reads_what_came_since_and_says_what_full_says(small: Small, folder: Path) -> None:
     cut_us = small.start_us + 89 * 10_000
     first = perform(small, "full", cut_us=cut_us)
-    assert (first.status, kinds(first)) == ("completed", {"missing_exchange": 2})
+    assert (first.status, kinds(first)) == ("completed", {"fill_mismatch": 1, "missing_exchange": 2})
+    Small.full = first  # type: ignore[attr-defined]
     assert len(first.checkpoints) == small.plan.partitions
     more_us = small.tell(folder, 30, 1)
     incremental, full = perform(small, "incremental", cut_us=more_us), perform(small, "full", cut_us=more_us)
-    assert kinds(incremental) == kinds(full) == {"missing_exchange": 3}
-    assert {each.alert_id for each in incremental.discrepancies} == {each.alert_id for each in full.discrepancies}
-    assert incremental.total_records_processed < full.total_records_processed / 2
+    assert kinds(incremental) == {"fill_mismatch": 1, "missing_exchange": 3}
+    assert kinds(full) == {"missing_exchange": 3}  # the fees have been corrected
+    assert full.certificate is not None
     assert incremental.certificate is not None
+    assert {*incremental.alert_ids, *incremental.certificate.absolved} == {*full.alert_ids, *full.certificate.absolved}
+    assert incremental.total_records_processed < full.total_records_processed / 2
     assert incremental.certificate.checkpoint == first.reconciliation_id
     for result in (incremental, full):
         done = run("verify", result.reconciliation_id, "-o", "json", env=small.env)
@@ -184,8 +200,6 @@ def test_verify_fails_where_anything_was_changed(
     what: str,
     forged: bool,  # noqa: FBT001
 ) -> None:
-    if not hasattr(Small, "full"):
-        Small.full = perform(small, "full", cut_us=small.start_us + 89 * 10_000)  # type: ignore[attr-defined]
     result = json.loads(msgspec.json.encode(Small.full))  # type: ignore[attr-defined]
     SPOILT[what](result)
     if forged:
@@ -316,3 +330,60 @@ def test_trigger_waits_and_prints_and_runs_lists(small: Small) -> None:
     listed = run("runs", env=small.env)
     assert "trade_only" in listed.out
     assert run("trigger", "full", env=small.env).code == 2  # nobody can be asked
+
+
+def test_small_differences_are_corrected_within_the_budget_and_can_be_taken_back(small: Small) -> None:
+    cut_us = small.start_us + 89 * 10_000
+    corrected = [json.loads(record.value) for record in small.records("corrections")]
+    assert {(each["asset"], each["amount"], each["field"]) for each in corrected} == {("USD", "0.05", "fee")}
+    first = next(each for each in corrected if each["run_id"] == Small.full.reconciliation_id)  # type: ignore[attr-defined]
+    again = perform(small, "full", cut_us=cut_us)
+    assert "fill_mismatch" not in kinds(again)
+    assert again.certificate is not None
+    assert again.certificate.absolved == [first["alert_id"]]
+    assert run("verify", again.reconciliation_id, env=small.env).code == 0
+    assert run("undo", first["correction_id"], "--by", "bob", env=small.env).code == 0
+    assert kinds(perform(small, "full", cut_us=cut_us))["fill_mismatch"] == 1  # and it is not paid again
+    twice = run("undo", first["correction_id"], "--by", "bob", env=small.env)
+    assert twice.code == 1
+    assert "taken back before" in twice.err
+
+
+def test_a_changed_configuration_file_holds_without_a_restart_and_a_broken_one_does_not(
+    small: Small, folder: Path
+) -> None:
+    cut_us = small.start_us + 89 * 10_000
+    config = folder / "recon.yaml"
+    before = config.read_text()
+    version = perform(small, "trade_only", cut_us=cut_us).config_version
+    config.write_text(f"{before}\nreconciliation: {{batch_size: 0}}\n")
+    small.until(
+        lambda: bool(small.workers[0].lines("the configuration file is not valid; what held before goes on to hold"))
+    )
+    assert perform(small, "trade_only", cut_us=cut_us).config_version == version
+    config.write_text(f"{before}\nreconciliation: {{batch_size: 7}}\n")
+    small.until(lambda: bool(small.workers[0].lines("the configuration file was changed")))
+    result = perform(small, "trade_only", cut_us=cut_us)
+    assert result.config_version == version + 1
+    assert result.certificate is not None
+    assert result.certificate.config["batch_size"] == 7
+
+
+def test_a_schedule_fires_and_its_run_is_that_of_its_inner_type(small: Small) -> None:
+    def scheduled() -> list[ReconciliationResult]:
+        decoded = [msgspec.json.decode(each.value, type=ReconciliationResult) for each in small.records("results")]
+        return [each for each in decoded if each.type == "scheduled" and each.status in FINAL]
+
+    small.until(lambda: bool(scheduled()))
+    result = scheduled()[0]
+    assert result.notes[0] == "done by the type trade_only"
+    assert result.certificate is not None
+    assert result.certificate.scope.identities == ("trade", "order")
+    assert str(result.command_id).startswith("schedule:")
+
+
+def test_everything_was_written_down_and_nothing_of_it_was_changed(small: Small, folder: Path) -> None:
+    url = f"sqlite:///{folder}/audit.db"
+    small.until(lambda: run("audit", "verify", "--store", url, env=small.env).code == 0)
+    runs = run("audit", "show", "--list", "runs", "--store", url, "-o", "json", env=small.env)
+    assert Small.full.reconciliation_id in runs.out  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_recon.strategies.schedules import SECOND_US, Schedule, due, times_of
@@ -76,6 +76,7 @@ def test_a_schedule_that_never_fires_gives_nothing_and_ends() -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", BERLIN, "America/New_York", "Asia/Kathmandu"])
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_looking_often_or_seldom_starts_the_same_newest_run(zone: str, data: st.DataObject) -> None:
     schedule = Schedule(data.draw(st.sampled_from(["*/7 * * * *", "15 3 * * *", "0 0 * * 1", "59 23 31 * *"])), zone)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 START_S = 120
 STOP_S = 15
+RELEASE_S = 120
+"""To remove the logs of some thousand partitions takes a while on a busy machine."""
 TRAIN_S = 120
 NEEDED_BYTES = 1_000_000_000
 CACHE_VARIABLE = "STREAM_RECON_CACHE"
@@ -105,7 +107,7 @@ class Node:
     def wait_released(self) -> None:
         """Wait until the guard has done so."""
         if self._guard is not None:
-            self._guard.wait(STOP_S)
+            self._guard.wait(RELEASE_S)
 
 
 @contextmanager

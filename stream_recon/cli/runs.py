@@ -402,22 +402,65 @@ def resolve(
     _handle(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
 
 
+def undo(
+    correction_id: Annotated[str, typer.Argument(metavar="CORRECTION", help="The id of a correcting entry.")],
+    wait: Wait = True,
+    key: Key = None,
+    by: By = "",
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Take a correcting entry back: what it settled counts again."""
+    command = {"command": "undo", "correction_id": correction_id}
+    _told(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+
+
+def cancel(
+    run_id: RunId,
+    wait: Wait = True,
+    key: Key = None,
+    by: By = "",
+    bootstrap: Bootstrap = BOOTSTRAP,
+    prefix: Prefix = PREFIX,
+    partitions: Partitions = PARTITIONS,
+    output: Output = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """End a run that nobody wants any more: it has then failed, and says who ended it."""
+    whole = _only(_results(bootstrap, prefix, partitions), run_id).reconciliation_id
+    command = {"command": "cancel", "run_id": whole}
+    _told(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+
+
 def _handle(
     command: dict[str, Any], wait: bool, key: Path | None, by: str, bootstrap: str, plan: TopicPlan, output: Format,
     quiet: bool,
 ) -> None:  # fmt: skip
-    from stream_recon.cli.answer import print_json
+    """Give a command about the alert whose id begins so."""
     from stream_recon.cli.read import only, states
 
     whole = only(states(bootstrap, plan.prefix), command["alert_id"])
-    result = _send({**command, "alert_id": whole}, bootstrap, plan, key, by, 45.0 if wait else None, quiet=quiet)
+    _told({**command, "alert_id": whole}, wait, key, by, bootstrap, plan, output, quiet)
+
+
+def _told(
+    command: dict[str, Any], wait: bool, key: Path | None, by: str, bootstrap: str, plan: TopicPlan, output: Format,
+    quiet: bool,
+) -> None:  # fmt: skip
+    """Give a command, and say what came of it."""
+    from stream_recon.cli.answer import print_json
+
+    result = _send(command, bootstrap, plan, key, by, 45.0 if wait else None, quiet=quiet)
     if result is None:
         say("Sent.", quiet=quiet)
         return
     if output is Format.json:
         print_json(result)
     elif result.status == "completed":
-        console().print(f"{'; '.join(result.notes)}.", style="green")
+        console().print(f"{'; '.join(result.notes) or 'Done'}.", style="green")
     if result.status != "completed":
         raise Failure("; ".join(result.errors), code=1)
 
