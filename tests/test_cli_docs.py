@@ -21,7 +21,7 @@ def test_every_command_is_there_and_helps() -> None:
     helped = run("--help")
     assert helped.code == 0
     for command in ("demo", "up", "worker", "publish", "reconcile", "tail", "breaks", "break", "explain", "topics",
-                    "schema", "doctor", "audit", "bench"):  # fmt: skip
+                    "schema", "doctor", "audit", "bench", "config"):  # fmt: skip
         assert f" {command} " in helped.out
         assert run(command, "--help").code == 0
 

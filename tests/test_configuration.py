@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_recon.core.rules import rules_of
-from stream_recon.domain.config import ReconciliationConfig, Sections
+from stream_recon.domain.config import HOUR_US, ReconciliationConfig, Sections
+from stream_recon.domain.control import Policy
 from stream_recon.domain.discrepancies import AbsoluteLimits
 from stream_recon.domain.instruments import Instruments
 from stream_recon.domain.layers import ConfigurationError, Layer, layer_of, nested, path_of, resolve, values_of
@@ -23,6 +24,7 @@ from stream_recon.domain.wording import dotted
 from stream_recon.shell.config_sources import environments_of
 from stream_recon.shell.configuration import Configuration, defaults, doubts, load
 from stream_recon.shell.environ import environment_layer
+from stream_recon.shell.governing import Governing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -514,6 +516,13 @@ def test_a_lane_is_tuned_by_what_is_configured_for_real_time() -> None:
     assert (rules.age_limit_us, rules.window_us, rules.enable_alerts) == ({"critical": 900_000_000}, 60_000_000, False)
     assert rules_of(configuration.sections, Instruments(), window_s=0).window_us == 0
     assert rules_of(configuration.sections, Instruments(), type_name="full").thresholds.warning == Decimal("0.001")
+
+
+def test_who_may_give_commands_is_what_the_section_security_says() -> None:
+    variables = {"STREAM_RECON_SECURITY__MAX_AGE_HOURS": "2", "STREAM_RECON_SECURITY__UNSIGNED_ROLES": '["viewer"]'}
+    policy = Governing(load(environ=variables)).policy
+    assert (policy.max_age_us, policy.unsigned_roles) == (2 * HOUR_US, ("viewer",))
+    assert Governing(defaults()).policy == Policy()
 
 
 def test_the_example_holds_in_both_of_its_environments() -> None:

@@ -6,7 +6,6 @@ characters, no exponent in a number, no field twice, the key, Kafka's time, the 
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 from decimal import Decimal
@@ -26,6 +25,7 @@ from stream_recon.domain.discrepancies import (
     Interval,
     SplitPart,
 )
+from stream_recon.domain.docstrings import field_docs
 from stream_recon.domain.events import STREAM_OF, Anchor
 from stream_recon.domain.record import FIELDS, MAX_HEADERS
 from stream_recon.domain.results import Certificate, ReconciliationResult, Scope, Summary, TopicCut, Unsettled
@@ -183,17 +183,7 @@ def _field_docs(kind: type) -> dict[str, str]:
     """Field -> the docstring below it, or below that of a class it comes from."""
     base = next((base for base in (Issued, AboutAlert) if base in kind.__bases__), None)
     inherited = _field_docs(base) if base is not None else {}
-    definition = ast.parse(inspect.getsource(kind)).body[0]
-    assert isinstance(definition, ast.ClassDef)
-    return inherited | {
-        field.target.id: inspect.cleandoc(words.value.value)
-        for field, words in zip(definition.body, definition.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(words, ast.Expr)
-        and isinstance(words.value, ast.Constant)
-        and isinstance(words.value.value, str)
-    }
+    return inherited | field_docs(kind)
 
 
 def asyncapi(plan: TopicPlan) -> Document:

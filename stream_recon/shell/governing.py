@@ -6,7 +6,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from stream_recon.domain.control import Key, Policy
 from stream_recon.strategies.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Governing:
         self.corrects = not sections.auto_resolution.dry_run
         self.budget = {name: Decimal(amount) for name, amount in sections.auto_resolution.budget.items()}
         self.absolute = {name: (of.dust, of.critical) for name, of in sections.severity.absolute.items()}
-        self.policy = _policy(configuration)
+        self.policy = sections.security.policy()
         self.schedules = tuple(
             Schedule(run.cron, run.timezone, run.type, run.accounts, run.params.given())
             for run in sections.strategies.scheduled.runs
@@ -67,14 +66,3 @@ class Governing:
     def emergency_us(self) -> int:
         """How long a question to the live state may take."""
         return self.configuration.sections.strategies.emergency.deadline_seconds * SECOND_US
-
-
-def _policy(configuration: Configuration) -> Policy:
-    security = configuration.sections.security
-    return Policy(
-        require_signatures=security.require_signatures,
-        keys={
-            name: Key(issuer=key.issuer, roles=key.roles, public=key.public_key) for name, key in security.keys.items()
-        },
-        roles={role: frozenset(commands) for role, commands in security.roles.items()},  # type: ignore[arg-type]
-    )
