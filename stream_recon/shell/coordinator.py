@@ -41,7 +41,7 @@ from stream_recon.shell.clients import new_reader, offset_in, read_spans
 from stream_recon.shell.governing import Governing
 from stream_recon.shell.signing import verifier
 from stream_recon.shell.watching import FileWatch
-from stream_recon.strategies.coordination import Board, Correct, Hand, Publish, Static
+from stream_recon.strategies.coordination import Board, Correct, Hand, Static
 from stream_recon.strategies.registry import registry
 from stream_recon.strategies.schedules import due
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from stream_recon.domain.control import Command
+    from stream_recon.domain.topics import Role
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.strategies.coordination import Configured, Effect
 
@@ -298,36 +299,42 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def _do(self, effects: Iterable[Effect]) -> None:
-        """Write what follows, in order; what comes later is not sent before what comes first is safe."""
+        """Write what follows, in order; work items go out together, results only once all before them is safe."""
+        sent: list[Any] = []
         for effect in effects:
-            if isinstance(effect, Publish):
-                result = effect.result
-                await self._send("results", result.reconciliation_id, result, 0)
-                if result.status in FINAL:
-                    took_s = ((result.end_time_us or 0) - result.start_time_us) / 1e6
-                    metrics.count_run(
-                        result.type, result.status, took_s, result.total_records_processed, result.end_time_us
-                    )
-                    _log.info(
-                        "run", run_id=result.reconciliation_id, type=result.type, status=result.status,
-                        seconds=round(took_s, 3), discrepancies=result.discrepancies_found, errors=result.errors,
-                    )  # fmt: skip
-                elif result.fallback_reason is not None:
-                    metrics.FALLBACKS.labels(result.type).inc()
-                    _log.warning(
-                        "another type is run than was asked for", run_id=result.reconciliation_id, type=result.type,
-                        asked=result.requested_type, reason=result.fallback_reason,
-                    )  # fmt: skip
-            elif isinstance(effect, Hand):
-                await self._send("work", str(effect.partition), effect.item, effect.partition)
-            elif isinstance(effect, Correct):
+            if isinstance(effect, Hand):
+                sent.append(await self._send("work", str(effect.partition), effect.item, effect.partition))
+                continue
+            if isinstance(effect, Correct):
                 account = effect.correction.account
-                await self._send(
-                    "corrections", account, effect.correction, partition_of(account, self._plan.partitions)
-                )
+                number = partition_of(account, self._plan.partitions)
+                sent.append(await self._send("corrections", account, effect.correction, number))
+                continue
+            await asyncio.gather(*sent)
+            sent = []
+            await (await self._send("results", effect.result.reconciliation_id, effect.result, 0))
+            _tell(effect.result)
+        await asyncio.gather(*sent)
 
-    async def _send(self, role: Any, key: str, value: Any, partition: int) -> None:  # noqa: ANN401 - any record
-        await self._producer.send_and_wait(self._plan.name(role), _JSON.encode(value), key.encode(), partition)
+    async def _send(self, role: Role, key: str, value: object, partition: int) -> Any:  # noqa: ANN401 - untyped
+        return await self._producer.send(self._plan.name(role), _JSON.encode(value), key.encode(), partition)
+
+
+def _tell(result: ReconciliationResult) -> None:
+    """Count and log what was published of a run."""
+    if result.status in FINAL:
+        took_s = ((result.end_time_us or 0) - result.start_time_us) / 1e6
+        metrics.count_run(result.type, result.status, took_s, result.total_records_processed, result.end_time_us)
+        _log.info(
+            "run", run_id=result.reconciliation_id, type=result.type, status=result.status, seconds=round(took_s, 3),
+            records=result.total_records_processed, discrepancies=result.discrepancies_found, errors=result.errors,
+        )  # fmt: skip
+    elif result.fallback_reason is not None:
+        metrics.FALLBACKS.labels(result.type).inc()
+        _log.warning(
+            "another type is run than was asked for", run_id=result.reconciliation_id, type=result.type,
+            asked=result.requested_type, reason=result.fallback_reason,
+        )  # fmt: skip
 
 
 def _now_us() -> int:
