@@ -23,11 +23,6 @@ class Host(StrEnum):
     plain = "plain"
 
 
-@bench.callback()
-def _root() -> None:
-    """Keep `match` a command of its own while it is the only one."""
-
-
 @bench.command("match")
 def match(
     fills: Annotated[int, typer.Option(min=1000, help="Fills on each side.")] = 400_000,
@@ -48,3 +43,27 @@ def match(
     command += ["--host", host.value, "--output", output.value]
     done = subprocess.run(command, check=False, stderr=subprocess.DEVNULL if quiet else None)  # noqa: S603 - our own
     raise typer.Exit(done.returncode)
+
+
+@bench.command("runs")
+def runs(
+    fills: Annotated[int, typer.Option(min=1000, help="Fills on each side of the first step on Kafka.")] = 100_000,
+    file_fills: Annotated[int, typer.Option(min=1000, help="Fills on each side of the files.")] = 1_000_000,
+    accounts: Annotated[int, typer.Option(min=1, help="Accounts on Kafka.")] = 10_000,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions on Kafka.")] = 64,
+) -> None:
+    """Measure runs: a full run over files beside DuckDB's bare join; on Kafka emergencies, full and incremental runs.
+
+    Also what a full run does to the stream's detection latency. Linux, source checkout.
+    """
+    for words in (
+        ["full_files.py", "--fills", file_fills],
+        ["runs.py", "--fills", fills, "--accounts", accounts, "--partitions", partitions],
+    ):
+        program = _PROGRAMS / str(words[0])
+        if not program.exists():
+            raise Failure(f"{program} is not there: the benchmarks come with the source, not with the package")
+        command = [sys.executable, str(program), *map(str, words[1:])]
+        done = subprocess.run(command, check=False)  # noqa: S603 - our own
+        if done.returncode:
+            raise typer.Exit(done.returncode)
