@@ -16,9 +16,8 @@ from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
-from tests.account_worlds import SECOND, THEMES, argue, argue_all, check, read, schedule, world
+from tests.account_worlds import SECOND, THEMES, argue, argue_all, argue_from_snapshots, read, schedule, world
 from tests.oracles.accounts import truth
-from tests.oracles.argument import Reader
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -74,6 +73,10 @@ def test_what_failed_once_agrees(theme: str, seed: int) -> None:
     argue_all([seed], theme)
 
 
+def test_a_zero_that_a_snapshot_proves_is_held_against_the_other_side_when_its_time_has_come() -> None:
+    argue_all([1168])
+
+
 @pytest.mark.parametrize("seed", [262, 365, 397])
 def test_a_contradicted_entry_outlives_the_horizon(seed: int) -> None:
     rng = random.Random(seed)
@@ -85,22 +88,23 @@ def test_a_contradicted_entry_outlives_the_horizon(seed: int) -> None:
 @pytest.mark.parametrize(
     ("theme", "seed"),
     [
+        ("positions", 27),  # of copies of a fill, the first is the one that snapshots are anchored to
+        ("positions", 172),
+        ("positions", 373),
         ("positions", 1220),  # an account that has told of nothing but that it has nothing
+        ("mixed", 128),
+        ("mixed", 142),
+        ("mixed", 375),
         ("ledger", 64),  # copies that contradict each other, not judged yet, of an entry that is paired
     ],
 )
-def test_what_is_restored_from_a_snapshot_of_state_alone_ends_as_the_oracle_says(theme: str, seed: int) -> None:
-    rng = random.Random(seed)
-    one = world(rng, theme)
-    reader = Reader(one.logs, one.contracts, one.instruments)
-    for turn in schedule(rng, one):
-        reader.read(turn.topic, turn.count)
-        if turn.then:
-            reader.snapshot()
-            reader.restart()
-    reader.lane.tick({})
-    reader.drain()
-    check(one, reader, truth(one.logs, one.contracts, one.instruments))
+def test_what_failed_once_from_snapshots_of_state_agrees(theme: str, seed: int) -> None:
+    argue_all([seed], theme, argue_from_snapshots)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_lanes_that_know_nothing_but_snapshots_of_state_end_as_the_oracle_says(theme: str) -> None:
+    argue_all(range(100), theme, argue_from_snapshots)
 
 
 # -- the harness bites -----------------------------------------------------------------------------------------------

@@ -582,3 +582,15 @@ def test_a_run_over_the_same_records_disagrees_with_nothing(theme: str) -> None:
         assert (answer.disagreements, answer.adopted, answer.cleared) == ([], 0, 0), seed
         agreed += answer.agreed
     assert agreed > 20
+
+
+@pytest.mark.parametrize(
+    ("theme", "seed"),
+    [
+        (None, 1168),  # a zero that a snapshot proves, and the other side's snapshots near by
+        ("ledger", 1004),  # contradicting copies that are not due yet
+        ("orders", 1156),  # fills that tell that two names are of one order, not counted yet
+    ],
+)
+def test_what_restarts_changed_once_they_change_no_more(theme: str | None, seed: int) -> None:
+    hold(seed, theme)

@@ -408,7 +408,7 @@ class AccountBook:
                 self.judged_us[subject] = until_us[agenda]
                 if agenda == "orders":
                     self._order_again(subject, until_us[agenda])
-        for side in self.entries.left:
+        for side in (*self.entries.left, *self.entries.copies):
             for entry in side.values():
                 if entry.ts_us > until_us["ledger"]:
                     self.push("ledger", entry.ts_us + wait_us, ("ledger",))

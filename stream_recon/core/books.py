@@ -346,8 +346,11 @@ class Books:
         elif kind == "snapshot":
             unknown, touched = book.states.judge_ends(int(subject[1]), until_us)
             self._hold(account, book, subject, unknown)
-            for other in touched:  # after all other complete snapshots that are due
+            for other, zero_us in touched.items():  # after all other complete snapshots that are due
                 book.judged_us[other] = max(book.judged_us.get(other, UNKNOWN_US), until_us)
+                near_us = zero_us + book.promises.within_us  # the zero is held against the other side as late as others
+                if near_us > book.judged_us[other]:
+                    book.push("states", near_us + book.promises.wait_us, other)
                 book.reached(other, book.judged_us[other])
                 book.judge_again(other)
         else:

@@ -244,7 +244,7 @@ def _put_sums(book: AccountBook, state: BookState) -> None:
         partly = states.partly(o, (asset,)) if asset else states.unmapped[o]
         partly.times_us = list(times_us)
     for o, instrument, trade_id, side, ts_us, seq in state.anchors:
-        states.anchors[o][instrument, trade_id, side] = (ts_us, seq)
+        states.anchors[o].setdefault((instrument, trade_id, side), (ts_us, seq))  # of copies the first counts
     for base in state.bases:
         _restore_base(book, base)
 

@@ -107,7 +107,8 @@ class Entries:
         for o in (0, 1):
             for ledger_id, copy in sorted(self.copies[o].items()):
                 first = self.left[o].get(ledger_id)
-                self._contradicted(o, ledger_id, first, copy, verdict)
+                if max(each.ts_us for each in (copy, first) if each is not None) <= until_us:
+                    self._contradicted(o, ledger_id, first, copy, verdict)
         if all(self.promises.sends(o, "ledger") for o in (0, 1)):
             left = self._left()
             for ours, theirs in self._pair_up(left[0], left[1]):

@@ -227,11 +227,13 @@ def open_orders(lane: Lane, scope: Scope) -> int:
     """Orders that have not ended, where orders are looked at."""
     if "order" not in scope.identities:
         return 0
+    books = [a.book for a in lane.directory.accounts.values() if a.book is not None and within(scope, a.name)]
+    for book in books:
+        book.fold()  # a fill may tell that what has two names is one order
     return sum(
         1
-        for account in lane.directory.accounts.values()
-        if account.book is not None and within(scope, account.name)
-        for known in account.book.orders.known.values()
+        for book in books
+        for known in book.orders.known.values()
         if known.first_us <= scope.to_us
         and any(update is not None for update in known.newest)
         and not any(update is not None and update.status in ENDED for update in known.newest)

@@ -329,10 +329,13 @@ class States:
         what = self.instrument_of(key[0]) if kind == "position" else None
         return what is not None and what.kind == "spot"
 
-    def judge_ends(self, o: int, until_us: int) -> tuple[list[Unknown], set[tuple[str, ...]]]:
-        """The snapshots that are not complete though they said so, and what complete ones newly prove to be zero."""
+    def judge_ends(self, o: int, until_us: int) -> tuple[list[Unknown], dict[tuple[str, ...], int]]:
+        """The snapshots that are not complete though they said so, and what complete ones newly prove to be zero.
+
+        The second by key, with the newest time of which that is proven (us).
+        """
         unknown: list[Unknown] = []
-        touched: set[tuple[str, ...]] = set()
+        touched: dict[tuple[str, ...], int] = {}
         for name, end in self.ends[o].items():
             if end.count < 0 or end.ts_us > until_us:
                 continue
@@ -351,7 +354,7 @@ class States:
                 added = any(subject not in each.named for each in others) and say_zero(kept, end.ts_us)
                 if removed or added:
                     state.stale = True
-                    touched.add(subject)
+                    touched[subject] = max(touched.get(subject, end.ts_us), end.ts_us)
         return unknown, touched
 
     def _known(self) -> set[tuple[str, ...]]:
