@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
 
 from stream_recon.core.results import result_digest
 from stream_recon.data import hyperliquid_instruments
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.events import ORIGINS
 from stream_recon.domain.results import FINAL, ReconciliationResult
+from stream_recon.produce import partition_of
 from stream_recon.strategies.registry import NINE
 from tests.commands import run
 from tests.deployment import Deployment
@@ -387,3 +391,24 @@ def test_everything_was_written_down_and_nothing_of_it_was_changed(small: Small,
     small.until(lambda: run("audit", "verify", "--store", url, env=small.env).code == 0)
     runs = run("audit", "show", "--list", "runs", "--store", url, "-o", "json", env=small.env)
     assert Small.full.reconciliation_id in runs.out  # type: ignore[attr-defined]
+
+
+def test_a_lookback_beyond_what_is_retained_is_told_and_nothing_is_called_complete(small: Small) -> None:
+    topic = small.plan.source("exchange", "fills")
+    partition = partition_of("simex|desk-3", small.plan.partitions)
+    asyncio.run(_cut_off(small.servers, TopicPartition(topic, partition), 3))
+    result = perform(small, "full", cut_us=small.start_us + 89 * 10_000)
+    assert result.status == "partial"
+    [condition] = [each for each in result.conditions if each.reason == "LOOKBACK_TRUNCATED"]
+    assert (condition.origin, condition.stream, condition.partition) == ("exchange", "fills", partition)
+    assert "lengthen its retention, or ask for a shorter lookback" in condition.cause
+
+
+async def _cut_off(servers: str, tp: TopicPartition, before: int) -> None:
+    """Let Kafka forget the first records of a partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=before)})
+    finally:
+        await admin.close()
