@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,6 +73,20 @@ async def opened(client: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - untyped
         yield client
     finally:
         await client.stop()
+
+
+async def require(bootstrap_servers: str, *topics: str) -> None:
+    """See at once that topics are there: to ask for one that is not only waits.
+
+    Raises:
+        UnknownTopicOrPartitionError: one is not.
+        KafkaConnectionError: no broker answers.
+    """
+    async with opened(AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)) as consumer:
+        there = await consumer.topics()
+    for topic in topics:
+        if topic not in there:
+            raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
 
 
 async def read_spans(
