@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stream_recon.broker import open_broker
 from stream_recon.data import hyperliquid_instruments
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stream_recon.broker import Broker
+
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

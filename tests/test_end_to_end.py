@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 TIMING = Timing(stale_after_us=600_000_000)
 # A silent feed is silent by the wall clock: the demo's matter, whose replay is live.
 MANY: dict[Fault, int] = {fault: 12 if fault in CHANGES else 4 for fault in FAULTS if fault != "silent_feed"}
-RATE = 1_000
-"""Lines a second, where something happens meanwhile: 16 s for all of them."""
+RATE = 500
+"""Lines a second, where something happens meanwhile: half a minute for all of them."""
 
 
 def told(seed: int, faults: Mapping[Fault, int], timing: Timing = TIMING) -> Plan:
