@@ -36,6 +36,10 @@ class Check(NamedTuple):
     records: int
     seconds: float
     """From the command to the result."""
+    differing: list[Discrepancy]
+    """What is said by one alone, as far as it is known: a result lists no more than the first hundred."""
+    errors: list[str]
+    """Why it failed, or what could not be known."""
 
     @property
     def agrees(self) -> bool:
@@ -51,7 +55,7 @@ async def check(deployment: Deployment, made: Plan, alerts: Iterable[Received]) 
     """
     newest = {received.alert.alert_id: received.alert for received in alerts}
     stream = {
-        alert_id
+        alert_id: alert
         for alert_id, alert in newest.items()
         if isinstance(alert, Discrepancy) and alert.identity != "net_change" and alert.status in STANDING
     }
@@ -69,9 +73,12 @@ async def _run(deployment: Deployment, kind: str, cut_us: int) -> tuple[Reconcil
     return result, time.monotonic() - started
 
 
-def _compared(result: ReconciliationResult, seconds: float, stream: set[str]) -> Check:
+def _compared(result: ReconciliationResult, seconds: float, stream: dict[str, Discrepancy]) -> Check:
     found = set(result.alert_ids)
+    said = {each.alert_id: each for each in result.discrepancies} | stream
+    only_run, only_stream = sorted(found - stream.keys()), sorted(stream.keys() - found)
     return Check(
-        result.type, result.status, len(found), sorted(found - stream), sorted(stream - found),
-        result.total_records_processed, round(seconds, 2),
+        result.type, result.status, len(found), only_run, only_stream, result.total_records_processed,
+        round(seconds, 2), [said[alert_id] for alert_id in (*only_run, *only_stream) if alert_id in said],
+        [*result.errors, *result.notes],
     )  # fmt: skip
