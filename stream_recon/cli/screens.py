@@ -161,18 +161,18 @@ def _checks(report: Report, out: Console) -> None:
     out.print()
     out.print(table)
     for check in report.checks:
-        _differences(check, out)
+        differences(check, out)
     agree = all(check.agrees for check in report.checks)
     out.print("They agree with the stream." if agree else "They do not agree with the stream.",
               style="bold green" if agree else "bold red")  # fmt: skip
 
 
-def _differences(check: Check, out: Console) -> None:
-    """The first of what a run and the stream do not both say, or why the run says nothing."""
+def differences(check: Check, out: Console) -> None:
+    """The first of what a run and the stream do not both say, or why the run says less."""
     from stream_recon.cli.render import show
 
-    for error in check.errors[:_SHOWN]:
-        out.print(f"{check.type}: {error}", markup=False)
+    for remark in check.remarks[:_SHOWN]:
+        out.print(f"{check.type}: {remark}", markup=False)
     for discrepancy in check.differing[:_SHOWN]:
         out.print(f"only {check.type if discrepancy.alert_id in check.only_run else 'the stream'} says:")
         show(out, discrepancy, discrepancy.due_us, indent=2)
@@ -238,6 +238,8 @@ def _next_steps(report: Report, out: Console, *, keep: bool) -> None:
                   f" STREAM_RECON_TOPIC_PREFIX={report.deployment.plan.prefix}")  # fmt: skip
         opened = next((r.alert.alert_id for r in report.alerts if r.alert.status == "OPEN"), None)
         out.print("  stream-recon breaks                 what is wrong now")
+        out.print("  stream-recon trigger emergency --yes")
+        out.print("                                      the same, asked of the workers; `runs` lists what was asked")
         if opened is not None:
             out.print(f"  stream-recon break {opened[:10]}       both sides of one of them, field by field")
         return
