@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
 
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.shell.clients import require
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def read(bootstrap_servers: str, topic: str, *, follow: bool, from_start: 
         UnknownTopicOrPartitionError: there is no such topic.
         KafkaConnectionError: no broker answers.
     """
-    await _require(bootstrap_servers, topic)
+    await require(bootstrap_servers, topic)
     consumer = AIOKafkaConsumer(
         topic,
         bootstrap_servers=bootstrap_servers,
@@ -75,14 +75,3 @@ async def newest(bootstrap_servers: str, topic: str) -> dict[str, Received]:
         if known is None or known.alert.version < received.alert.version:
             states[received.alert.alert_id] = received
     return states
-
-
-async def _require(bootstrap_servers: str, topic: str) -> None:
-    """See at once that a topic is there: to read one that is not only waits."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
-    try:
-        await consumer.start()
-        if topic not in await consumer.topics():
-            raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
-    finally:
-        await consumer.stop()

@@ -393,6 +393,13 @@ def test_everything_was_written_down_and_nothing_of_it_was_changed(small: Small,
     assert Small.full.reconciliation_id in runs.out  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("words", [("runs",), ("run", "abc"), ("verify", "abc"), ("trigger", "full", "--yes")])
+def test_topics_that_are_not_there_are_named_at_once(small: Small, words: tuple[str, ...]) -> None:
+    done = run(*words, "--prefix", "no-such.", env=small.env)
+    assert done.code == 3
+    assert "there is no topic no-such." in done.err
+
+
 def test_a_lookback_beyond_what_is_retained_is_told_and_nothing_is_called_complete(small: Small) -> None:
     topic = small.plan.source("exchange", "fills")
     partition = partition_of("simex|desk-3", small.plan.partitions)

@@ -147,12 +147,12 @@ def _config(params: dict[str, Any]) -> Any:  # noqa: ANN401 - a ReconciliationCo
     from pydantic import ValidationError
 
     from stream_recon.domain.config import ReconciliationConfig
+    from stream_recon.domain.wording import told
 
     try:
         return ReconciliationConfig(**params)
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise Failure(f"--param {said}") from error
+        raise Failure(f"--param: {'; '.join(told(error, ReconciliationConfig))}") from error
 
 
 def _cut(at: str | None, bootstrap: str, plan: TopicPlan, contracts: Path | None) -> int | None:

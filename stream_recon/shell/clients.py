@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from aiokafka.structs import TopicPartition
 
@@ -63,6 +65,30 @@ def new_reader(settings: WorkerSettings) -> AIOKafkaConsumer:
     )  # fmt: skip
 
 
+@asynccontextmanager
+async def opened(client: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - untyped
+    """A client for as long as the block lasts; one that cannot be started is let go of, too."""
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.stop()
+
+
+async def require(bootstrap_servers: str, *topics: str) -> None:
+    """See at once that topics are there: to ask for one that is not only waits.
+
+    Raises:
+        UnknownTopicOrPartitionError: one is not.
+        KafkaConnectionError: no broker answers.
+    """
+    async with opened(AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)) as consumer:
+        there = await consumer.topics()
+    for topic in topics:
+        if topic not in there:
+            raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
+
+
 async def read_spans(
     settings: WorkerSettings,
     spans: dict[TopicPartition, tuple[int, int]],
@@ -73,7 +99,7 @@ async def read_spans(
     spans = {tp: (start, end) for tp, (start, end) in spans.items() if start < end}
     if not spans:
         return
-    async with new_reader(settings) as reader:
+    async with opened(new_reader(settings)) as reader:
         reader.assign(list(spans))
         for tp, (start, _) in spans.items():
             reader.seek(tp, start)

@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from stream_recon.domain.control import name_of
 from stream_recon.domain.results import FINAL, ReconciliationResult, run_id_of
 from stream_recon.domain.work import Answer, Partial, Progress
-from stream_recon.shell.clients import offset_in
+from stream_recon.shell.clients import offset_in, opened, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +49,11 @@ async def send(
         NoAnswerError: there is no final result after so many seconds.
         KafkaError: the broker cannot be reached.
     """
+    await require(bootstrap_servers, plan.name("control"), plan.name("results"), plan.name("partials"))
     run_id = run_id_of(command.command_id)
     results = TopicPartition(plan.name("results"), 0)
     partials = [TopicPartition(plan.name("partials"), p) for p in range(plan.partitions)] if tell is not None else []
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False) as consumer:
+    async with opened(AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)) as consumer:
         consumer.assign([results, *partials])
         for tp, offset in (await consumer.end_offsets([results, *partials])).items():
             consumer.seek(tp, offset)
@@ -102,8 +103,9 @@ async def cost(bootstrap_servers: str, plan: TopicPlan, streams: tuple[str, ...]
         KafkaError: the broker cannot be reached.
     """
     topics = [topic for topic, (_, stream) in plan.sources().items() if stream in streams]
+    await require(bootstrap_servers, *topics)
     tps = [TopicPartition(topic, p) for topic in topics for p in range(plan.partitions)]
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False) as consumer:
+    async with opened(AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)) as consumer:
         ends = await consumer.end_offsets(tps)
         found = await consumer.offsets_for_times(dict.fromkeys(tps, max(0, from_us // 1000)))
     counts: dict[int, int] = dict.fromkeys(range(plan.partitions), 0)
@@ -116,8 +118,9 @@ async def cost(bootstrap_servers: str, plan: TopicPlan, streams: tuple[str, ...]
 async def newest_settled(bootstrap_servers: str, plan: TopicPlan, wait_us: int) -> int | None:
     """The newest time (us) that every fills partition has passed, by its heartbeats, by what conclusions wait for."""
     topics = [topic for topic, (_, stream) in plan.sources().items() if stream == "fills"]
+    await require(bootstrap_servers, *topics)
     tps = [TopicPartition(topic, p) for topic in topics for p in range(plan.partitions)]
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False) as consumer:
+    async with opened(AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)) as consumer:
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         left = {tp for tp in tps if ends[tp] > 0}

@@ -24,7 +24,7 @@ from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import AbsoluteLimits, FeedCondition, Thresholds, alert_id
 from stream_recon.domain.events import Heartbeat, default_source
 from stream_recon.domain.work import Answer, CheckpointPart, Partial
-from stream_recon.shell.clients import new_reader, offset_in, read_spans
+from stream_recon.shell.clients import new_reader, offset_in, opened, read_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,7 +127,7 @@ class Replay:
             KafkaError: the log cannot be read.
         """
         started = time.perf_counter()
-        async with new_reader(self._settings) as reader:
+        async with opened(new_reader(self._settings)) as reader:
             logs, truncated = await self._open(reader)
             await self._read(reader, logs)
             read_s = time.perf_counter() - started
@@ -308,7 +308,7 @@ async def read_checkpoint(settings: WorkerSettings, partition: int, at: Checkpoi
             found.append(answer)
 
     tp = TopicPartition(settings.plan.name("partials"), partition)
-    async with new_reader(settings) as reader:
+    async with opened(new_reader(settings)) as reader:
         begins = await reader.beginning_offsets([tp])
     if begins[tp] > at.first_offset:
         return []

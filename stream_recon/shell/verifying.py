@@ -17,7 +17,7 @@ from stream_recon.core.results import Rules, conclude, published_form, result_di
 from stream_recon.core.runs import digest
 from stream_recon.domain.results import FINAL, LISTED, ReconciliationResult, Summary
 from stream_recon.domain.work import ReplayItem
-from stream_recon.shell.clients import new_reader, read_spans
+from stream_recon.shell.clients import new_reader, opened, read_spans, require
 from stream_recon.shell.replaying import Replay, read_checkpoint
 from stream_recon.strategies.registry import registry
 
@@ -205,8 +205,9 @@ def _short(value: object) -> str:
 async def read_results(settings: WorkerSettings) -> dict[str, ReconciliationResult]:
     """All results that recon.results.v1 holds, by run id; what is final is not replaced by what is not."""
     tp = TopicPartition(settings.plan.name("results"), 0)
+    await require(settings.bootstrap, tp.topic)
     decoder = msgspec.json.Decoder(ReconciliationResult)
-    async with new_reader(settings) as reader:
+    async with opened(new_reader(settings)) as reader:
         begins, ends = await reader.beginning_offsets([tp]), await reader.end_offsets([tp])
     found: dict[str, ReconciliationResult] = {}
 
