@@ -168,7 +168,11 @@ def _pessimistic(result: ReconciliationResult, comparison: Comparison, unknown: 
     if result.total_records_processed == 0:
         notes.append("there were no records: nothing was compared")
     if comparison.rejected:
-        notes.append(f"{len(comparison.rejected):,} records could not be understood")
+        bad = comparison.rejected[0]
+        notes.append(
+            f"{len(comparison.rejected):,} records could not be understood; the first: {bad.file}, line {bad.line}: "
+            f"{bad.reason}: {bad.detail}"
+        )
     if notes:
         result.notes += notes
         result.status = "partial" if result.status == "completed" else result.status

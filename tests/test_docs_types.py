@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stream_recon.domain.control import Reconcile
+from stream_recon.domain.control_reading import read_command
 from stream_recon.domain.types import ReconciliationType
 from tests.commands import environment, run
 
@@ -30,6 +32,24 @@ def test_an_example_gives_what_the_page_says(line: str, told: str, monkeypatch: 
     monkeypatch.chdir(ROOT)
     done = run(*shlex.split(line.replace("\\\n", " ")))
     assert masked(done.out + done.err) == masked(told)
+
+
+def block(language: str) -> str:
+    """The one block in a language."""
+    [text] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(text)
+
+
+def test_the_command_on_the_page_is_one_that_is_taken() -> None:
+    command = read_command(block("json").encode(), None)
+    assert isinstance(command, Reconcile), command
+    assert command.type == "full"
+
+
+def test_the_schedules_on_the_page_are_valid(tmp_path: Path) -> None:
+    (tmp_path / "recon.yaml").write_text(block("yaml"))
+    done = run("config", "validate", tmp_path / "recon.yaml")
+    assert done.code == 0, done.err
 
 
 def test_there_is_an_example_of_each_type() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 
 from stream_recon.audit.local import RESULTS
 from stream_recon.audit.store import AuditStore
+from stream_recon.cli.options import load_contracts, load_instruments
 from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.service import ReconciliationService, ReconciliationStrategyFactory
@@ -21,7 +23,6 @@ from tests.told import recorded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from stream_recon.domain.results import ReconciliationResult
 
@@ -198,7 +199,8 @@ def test_no_records_are_no_agreement() -> None:
 def test_what_cannot_be_understood_makes_a_run_partial() -> None:
     result = perform(internal=Records([*told("internal"), b'{"type":"fill"']))
     assert result.status == "partial"
-    assert result.notes == ["1 records could not be understood"]
+    [note] = result.notes
+    assert note.startswith("1 records could not be understood; the first: internal: records, line 2: not_json: ")
 
 
 def test_an_account_that_does_not_exist_and_an_empty_list_are_told() -> None:
@@ -347,3 +349,13 @@ def test_a_run_whose_audit_cannot_be_written_is_not_begun(tmp_path: Path) -> Non
 def test_a_recording_from_python_is_what_it_is_from_the_command_line() -> None:
     result = asyncio.run(recorded("hyperliquid").service(ReconciliationConfig()).perform_reconciliation())
     assert result.summary.net_amounts == {"@107": "-195.98118408"}
+
+
+def test_what_follows_from_known_causes_is_not_told_as_unexplained() -> None:
+    day = Path(__file__).parents[1] / "examples" / "day"
+    result = perform(
+        "full", internal=JsonLines(day / "internal.jsonl"), exchange=JsonLines(day / "exchange.jsonl"),
+        contracts=load_contracts(day / "contracts.yaml"), instruments=load_instruments(day / "instruments.json"),
+    )  # fmt: skip
+    assert result.summary.explained == 7  # among them both balances: a fill, a fee and a deposit say why
+    assert result.summary.net_amounts == {"ETH-PERP": "0.5"}

@@ -36,6 +36,10 @@ class Check(NamedTuple):
     records: int
     seconds: float
     """From the command to the result."""
+    differing: list[Discrepancy]
+    """What is said by one alone, as far as it is known: a result lists no more than the first hundred."""
+    remarks: list[str]
+    """Why it failed, or what could not be known."""
 
     @property
     def agrees(self) -> bool:
@@ -51,12 +55,12 @@ async def check(deployment: Deployment, made: Plan, alerts: Iterable[Received]) 
     """
     newest = {received.alert.alert_id: received.alert for received in alerts}
     stream = {
-        alert_id
+        alert_id: alert
         for alert_id, alert in newest.items()
         if isinstance(alert, Discrepancy) and alert.identity != "net_change" and alert.status in STANDING
     }
     cut_us = max(int(step.event["ts_us"]) for step in made.steps if step.event["type"] != "heartbeat")
-    return [_compared(*await _run(deployment, kind, cut_us), stream) for kind in TYPES]
+    return [compared(*await _run(deployment, kind, cut_us), stream) for kind in TYPES]
 
 
 async def _run(deployment: Deployment, kind: str, cut_us: int) -> tuple[ReconciliationResult, float]:
@@ -69,9 +73,15 @@ async def _run(deployment: Deployment, kind: str, cut_us: int) -> tuple[Reconcil
     return result, time.monotonic() - started
 
 
-def _compared(result: ReconciliationResult, seconds: float, stream: set[str]) -> Check:
+def compared(result: ReconciliationResult, seconds: float, stream: dict[str, Discrepancy]) -> Check:
+    """A run's result beside what the stream says, by id."""
+    late = result.certificate.unsettled if result.certificate is not None else []
+    unsettled = [f"not settled: {each.origin} {each.stream} of {each.source}" for each in late]
     found = set(result.alert_ids)
+    said = {each.alert_id: each for each in result.discrepancies} | stream
+    only_run, only_stream = sorted(found - stream.keys()), sorted(stream.keys() - found)
     return Check(
-        result.type, result.status, len(found), sorted(found - stream), sorted(stream - found),
-        result.total_records_processed, round(seconds, 2),
+        result.type, result.status, len(found), only_run, only_stream, result.total_records_processed,
+        round(seconds, 2), [said[alert_id] for alert_id in (*only_run, *only_stream) if alert_id in said],
+        [*result.errors, *result.notes, *dict.fromkeys(unsettled)],
     )  # fmt: skip

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from stream_recon.cli.checking import Check
     from stream_recon.cli.play import Play, Report
     from stream_recon.consume import Received
+
+_SHOWN = 5
+"""So many differences of a run are shown; in JSON all are."""
 
 
 class Silent:
@@ -147,7 +151,7 @@ def _checks(report: Report, out: Console) -> None:
         title="Runs over the same records, against the stream", title_justify="left", title_style="bold", box=None,
         pad_edge=False,
     )  # fmt: skip
-    for column in ("run", "status", "records", "found", "only in the run", "only in the stream", "seconds"):
+    for column in ("run", "status", "records", "found", "only run", "only stream", "seconds"):
         table.add_column(column, justify="left" if column in {"run", "status"} else "right")
     for check in report.checks:
         table.add_row(
@@ -156,9 +160,22 @@ def _checks(report: Report, out: Console) -> None:
         )  # fmt: skip
     out.print()
     out.print(table)
+    for check in report.checks:
+        differences(check, out)
     agree = all(check.agrees for check in report.checks)
     out.print("They agree with the stream." if agree else "They do not agree with the stream.",
               style="bold green" if agree else "bold red")  # fmt: skip
+
+
+def differences(check: Check, out: Console) -> None:
+    """The first of what a run and the stream do not both say, or why the run says less."""
+    from stream_recon.cli.render import show
+
+    for remark in check.remarks[:_SHOWN]:
+        out.print(f"{check.type}: {remark}", markup=False)
+    for discrepancy in check.differing[:_SHOWN]:
+        out.print(f"only {check.type if discrepancy.alert_id in check.only_run else 'the stream'} says:")
+        show(out, discrepancy, discrepancy.due_us, indent=2)
 
 
 def _counted(kinds: Mapping[str, int]) -> str:
@@ -221,6 +238,8 @@ def _next_steps(report: Report, out: Console, *, keep: bool) -> None:
                   f" STREAM_RECON_TOPIC_PREFIX={report.deployment.plan.prefix}")  # fmt: skip
         opened = next((r.alert.alert_id for r in report.alerts if r.alert.status == "OPEN"), None)
         out.print("  stream-recon breaks                 what is wrong now")
+        out.print("  stream-recon trigger emergency --yes")
+        out.print("                                      the same, asked of the workers; `runs` lists what was asked")
         if opened is not None:
             out.print(f"  stream-recon break {opened[:10]}       both sides of one of them, field by field")
         return

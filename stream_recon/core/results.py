@@ -178,6 +178,7 @@ def _net(found: Iterable[Discrepancy]) -> dict[str, str]:
             name = each.asset or each.instrument
             if name is None or each.residual is None or each.identity == "order":
                 continue
-            amounts = [part.amount for part in each.split if part.name == "unexplained"] or [each.residual]
+            unexplained = [part.amount for part in each.split if part.name == "unexplained"]
+            amounts = unexplained if each.split else [each.residual]
             net[name] = sum(map(to_decimal, amounts), net.get(name, Decimal(0)))
     return {name: plain(amount) for name, amount in sorted(net.items()) if amount}

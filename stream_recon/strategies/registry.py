@@ -100,7 +100,7 @@ class Registry(NamedTuple):
 
     def supported(self) -> list[str]:
         """The names of the types that can be made."""
-        return list(self.known)
+        return [str(name) for name in self.known]
 
     def of(self, name: str) -> Strategy:
         """The strategy of a type.
