@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -12,6 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from stream_recon.domain.config import ReconciliationConfig
+from stream_recon.domain.topics import TopicPlan
+from stream_recon.service import ReconciliationRun
+from stream_recon.shell.settings import WorkerSettings
+from stream_recon.shell.verifying import verify
+from stream_recon.sources import JsonLines
+from stream_recon.strategies.registry import Strategy
 from tests.commands import environment
 
 if TYPE_CHECKING:
@@ -100,3 +108,17 @@ def test_a_package_may_not_take_the_name_of_one_of_the_nine(site: Site, tmp_path
         "-c", "from stream_recon.strategies.registry import registry as r; print(r().of('full').identities)"
     )
     assert said.stdout == "('trade', 'order', 'position', 'balance')\n"
+
+
+def test_a_result_of_a_type_that_is_not_known_here_is_not_verified_and_why_is_told() -> None:
+    internal, exchange = (
+        JsonLines(ROOT / "examples" / "day" / f"{origin}.jsonl") for origin in ("internal", "exchange")
+    )
+    strategy = Strategy("fills_only", ("trade",))
+    made = ReconciliationRun(strategy, ReconciliationConfig(), internal=internal, exchange=exchange)
+    result = asyncio.run(made.execute_reconciliation())
+    settings = WorkerSettings(bootstrap="nobody is asked", plan=TopicPlan())
+    done = asyncio.run(verify(settings, result, lambda _: None, lambda *_: None))
+    [why] = done.unchecked
+    assert (done.wrong, done.records) == ([], 0)
+    assert why.startswith("'fills_only' is not a supported reconciliation type")

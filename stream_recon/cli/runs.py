@@ -99,7 +99,13 @@ def trigger(
     scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
     if not quiet and output is Format.table:
         if choice.fallback_reason is not None and kind != "default":
-            say(f"{choice.fallback_reason}. The configured type will be run instead.", quiet=False)
+            say(
+                f"{choice.fallback_reason}. Unless the workers know it, the configured type is run instead.",
+                quiet=False,
+            )
+        if at == "end" and contracts is None:
+            say("The end is reckoned by the default contracts: where the workers have others, give them by --contracts,"
+                " else the run may wait for what nobody sends.", quiet=False)  # fmt: skip
         _preview(bootstrap, plan, strategy, scope.from_us, scope.to_us, account)
     if not yes:
         import sys

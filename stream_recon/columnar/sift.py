@@ -29,8 +29,8 @@ import tempfile
 from array import array
 from contextlib import ExitStack
 from itertools import chain
-from mmap import ACCESS_READ, mmap
-from typing import TYPE_CHECKING, NamedTuple
+from os import fstat, pread
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import duckdb
 
@@ -58,6 +58,7 @@ SAMPLED = 200
 """Lines at the beginning of each file from which it is learnt how it is written."""
 FEW = 100
 _SLICE = 122_880
+_BEGINNING = 1 << 18
 _PLAIN: tuple[Any, ...] = (None, "trade")
 
 
@@ -107,8 +108,17 @@ class _Unfit(Exception):  # noqa: N818 - it never leaves this module
     """There is nothing to gain here."""
 
 
-def sift(files: list[PlainFile], contracts: Contracts) -> Sifted | None:
-    """Take out what agrees; None: the core should take all. Files that are changed meanwhile are the caller's risk."""
+def sift(
+    files: list[PlainFile],
+    contracts: Contracts,
+    *,
+    most_left: float = MOST_LEFT,
+    sifter: type[Sifter] | None = None,
+) -> Sifted | None:
+    """Take out what agrees; None: the core should take all. Files that are changed meanwhile are the caller's risk.
+
+    `most_left`: what part of the lines the core may be left with. `sifter`: how it is done, for tests.
+    """
     origins = [file.origin for file in files]
     if sorted(map(str, origins)) not in (["None"], sorted(ORIGINS)) or not all(can_be_named(f.path) for f in files):
         return None
@@ -118,35 +128,55 @@ def sift(files: list[PlainFile], contracts: Contracts) -> Sifted | None:
             "threads": 1, "memory_limit": MEMORY_LIMIT, "temp_directory": spill, "autoinstall_known_extensions": False,
         }))  # fmt: skip
         try:
-            texts = [stack.enter_context(_mapped(file.path)) for file in files]
-            return _Sifter(base, files, texts, contracts).sift()
+            texts = [stack.enter_context(_Text(file.path)) for file in files]
+            return (sifter or Sifter)(base, files, texts, contracts, most_left).sift()
         except (_Unfit, duckdb.OutOfMemoryException):
             return None
 
 
-class _mapped:  # noqa: N801 - used like a function
-    """A file's bytes."""
+class _Text:
+    """A file's bytes, read where they are asked for: of a mapped file ever more would stay in memory."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            if not file.tell():
-                raise _Unfit
-            self.text = mmap(file.fileno(), 0, access=ACCESS_READ)
+        self._file = path.open("rb", buffering=0)
+        self.size = fstat(self._file.fileno()).st_size
 
-    def __enter__(self) -> mmap:
-        return self.text
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self.text.close()
+        self._file.close()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its last line has an end."""
+        return pread(self._file.fileno(), 1, max(self.size - 1, 0)) == b"\n"
+
+    def first_lines(self, number: int) -> list[bytes]:
+        """Some lines of its beginning, which may be cut off."""
+        return pread(self._file.fileno(), _BEGINNING, 0).split(b"\n")[:number]
+
+    def line(self, start: int, end: int) -> bytes | None:
+        """The line that lies there; None: it is none."""
+        first = max(start - 1, 0)
+        found = pread(self._file.fileno(), end + 1 - first, first)
+        value = found[start - first : end - first]
+        is_line = (not start or found[:1] == b"\n") and found[end - first :] in {b"\n", b""}
+        return value if is_line and len(value) == end - start else None
 
 
-class _Sifter:
+class Sifter:
     """The steps, one after the other, over tables told_0 and told_1."""
 
     def __init__(
-        self, base: duckdb.DuckDBPyConnection, files: list[PlainFile], texts: list[mmap], contracts: Contracts
+        self,
+        base: duckdb.DuckDBPyConnection,
+        files: list[PlainFile],
+        texts: list[_Text],
+        contracts: Contracts,
+        most_left: float,
     ) -> None:
+        self.most_left = most_left
         self.base = base
         self.files = files
         self.texts = texts
@@ -182,7 +212,7 @@ class _Sifter:
 
     def _tell(self) -> None:
         """Read the files into their tables."""
-        samples = [_first_lines(text) for text in self.texts]
+        samples = [text.first_lines(SAMPLED) for text in self.texts]
         templates = [templates_of(sample, file.origin) for sample, file in zip(samples, self.files, strict=True)]
         if not all(templates):
             raise _Unfit
@@ -194,7 +224,7 @@ class _Sifter:
             counted = f"SELECT count(*), count(at_us), sum(len) + count(*) FROM told_{number}"  # noqa: S608 - a number
             lines, proven, size = self._row(counted)
             # Nothing was passed over: each line, and one sign after each, the last one perhaps without.
-            if size != len(text) + (text[-1:] != b"\n") or proven < (1 - MOST_LEFT) * lines:
+            if size != text.size + (not text.is_ended) or proven < (1 - self.most_left) * lines:
                 raise _Unfit
             self.lines.append(lines)
 
@@ -259,7 +289,7 @@ class _Sifter:
                     SELECT rowid AS line_, *, sum(len + 1) OVER (ROWS UNBOUNDED PRECEDING) AS end_ FROM told_{number}
                 ) WHERE {where}"""  # noqa: S608 - our own words
         ).fetchall()
-        if len(rows) > MOST_LEFT * self.lines[number]:
+        if len(rows) > self.most_left * self.lines[number]:
             raise _Unfit
         text, places, known = self.texts[number], self.places[number], self.found[number]
         groups: dict[Origin, list[int]] = {}
@@ -268,8 +298,8 @@ class _Sifter:
                 continue
             if is_unproven:
                 self.unproven[number].add(line)
-            value = text[start:end]
-            if (start and text[start - 1] != 10) or (end < len(text) and text[end] != 10) or not value.strip():  # noqa: PLR2004 - line feeds
+            value = text.line(start, end)
+            if value is None or not value.strip():
                 raise _Unfit
             self.values[number][line] = value
             [(origin, stream), *others] = places.of(value)
@@ -329,7 +359,7 @@ class _Sifter:
             late = self._late_of_one(number)
             if late is None:
                 late = list(self._late_of_many(number))
-            if len(late) > MOST_LEFT * self.lines[number]:
+            if len(late) > self.most_left * self.lines[number]:
                 raise _Unfit
             self.base.execute(f"CREATE TABLE late_{number} (line BIGINT)")
             self.base.execute(f"INSERT INTO late_{number} SELECT unnest(?::BIGINT[])", [late])
@@ -402,18 +432,21 @@ class _Sifter:
         file, speakers = self.files[number], self.speakers[number]
         spoken = None
         times_us = array("q", [-1]) * self.lines[number]
-        if len({(each.origin, each.source, each.within_us) for each in speakers.values()}) > 1:
+        misread = {line for line, event in self.found[number].items() if isinstance(event, Rejected)}
+        misread -= self.unproven[number]  # they look like fills to the columns, and lift nothing all the same
+        several = len({(each.origin, each.source, each.within_us) for each in speakers.values()}) > 1
+        if several:
             numbers = {speaker: at for at, speaker in enumerate(speakers)}
             spoken = array("I")
             for values in self._slices(number, "speaker"):
                 spoken.extend(numbers.get(speaker, 0) for speaker in values)
+        if several or misread:
             times_us = array("q", chain.from_iterable(self._slices(number, "coalesce(at_us, -1)")))
+            for line in misread:
+                times_us[line] = -1
         else:  # what is older than what came before lifts nothing
             for line, at_us in self._rising(number):
                 times_us[line] = at_us
-        for line, event in self.found[number].items():
-            if isinstance(event, Rejected):
-                times_us[line] = -1
         left = [
             Line(line + 1, self.values[number][line], self.origins[number][line], "fills", event)
             for line, event in sorted(self.found[number].items())
@@ -430,13 +463,6 @@ class _Sifter:
                     ) WHERE at_us = newest_us"""  # noqa: S608 - our own words and numbers
             )
             yield from zip(lines or (), times_us or (), strict=True)
-
-
-def _first_lines(text: mmap) -> list[bytes]:
-    start = text.tell()
-    lines = [text.readline().rstrip(b"\n") for _ in range(SAMPLED)]
-    text.seek(start)
-    return lines
 
 
 def _how_amounts_agree(samples: list[list[bytes]], files: list[PlainFile]) -> Amounts:

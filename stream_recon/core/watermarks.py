@@ -67,7 +67,10 @@ class Deadlines:
                     if waits(key):
                         heappush(self._near, (due_us, key))
             if self._near and self._near[0][0] <= until_us:
-                key = heappop(self._near)[1]
+                first = heappop(self._near)
+                while self._near and self._near[0] == first:  # asked for more than once
+                    heappop(self._near)
+                key = first[1]
                 self._set_next()
                 if waits(key):
                     yield key

@@ -87,6 +87,10 @@ async def verify(
         return Verified(wrong, ["no log was read for it: there is nothing to check it by"], 0)
     if any(not cut.digest for cut in certificate.topics):
         return Verified(wrong, ["it tells of the live state, which is not in the log: nothing was read again"], 0)
+    try:
+        registry().of(certificate.strategy)
+    except ValueError as error:
+        return Verified(wrong, [f"{error}: nothing was read again; install the package that adds it"], 0)
     used = {
         "contracts_digest": digest(settings.contracts.model_dump(mode="json")),
         "instruments_digest": digest(settings.instruments.model_dump(mode="json")),
