@@ -79,8 +79,15 @@ def runner_of(place: Deployment) -> int:
 
 
 def kill_runner(place: Deployment) -> None:
-    place.until(lambda: runner_of(place) > 0)
-    os.kill(runner_of(place), signal.SIGKILL)
+    found: set[int] = set()
+
+    def there() -> bool:
+        found.add(runner_of(place))
+        return bool(found - {0})
+
+    place.until(there)
+    [pid] = found - {0}  # 0 would be all of us
+    os.kill(pid, signal.SIGKILL)
 
 
 def kill_worker(place: Deployment) -> None:

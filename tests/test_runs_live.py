@@ -152,15 +152,21 @@ def small(broker: Broker, folder: Path) -> Iterator[Small]:
     place.close()
 
 
+@pytest.fixture(scope="module")
+def first_full(small: Small) -> ReconciliationResult:
+    """The first full run, on which others go on."""
+    return perform(small, "full", cut_us=small.start_us + 89 * 10_000)
+
+
 def kinds(result: ReconciliationResult) -> dict[str, int]:
     return result.summary.by_kind
 
 
-def test_an_incremental_run_reads_what_came_since_and_says_what_full_says(small: Small, folder: Path) -> None:
-    cut_us = small.start_us + 89 * 10_000
-    first = perform(small, "full", cut_us=cut_us)
+def test_an_incremental_run_reads_what_came_since_and_says_what_full_says(
+    small: Small, folder: Path, first_full: ReconciliationResult
+) -> None:
+    first = first_full
     assert (first.status, kinds(first)) == ("completed", {"fill_mismatch": 1, "missing_exchange": 2})
-    Small.full = first  # type: ignore[attr-defined]
     assert len(first.checkpoints) == small.plan.partitions
     more_us = small.tell(folder, 30, 1)
     incremental, full = perform(small, "incremental", cut_us=more_us), perform(small, "full", cut_us=more_us)
@@ -201,10 +207,11 @@ SPOILT: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_verify_fails_where_anything_was_changed(
     small: Small,
     folder: Path,
+    first_full: ReconciliationResult,
     what: str,
     forged: bool,  # noqa: FBT001
 ) -> None:
-    result = json.loads(msgspec.json.encode(Small.full))  # type: ignore[attr-defined]
+    result = json.loads(msgspec.json.encode(first_full))
     SPOILT[what](result)
     if forged:
         read = msgspec.json.decode(json.dumps(result), type=ReconciliationResult)
@@ -336,11 +343,13 @@ def test_trigger_waits_and_prints_and_runs_lists(small: Small) -> None:
     assert run("trigger", "full", env=small.env).code == 2  # nobody can be asked
 
 
-def test_small_differences_are_corrected_within_the_budget_and_can_be_taken_back(small: Small) -> None:
+def test_small_differences_are_corrected_within_the_budget_and_can_be_taken_back(
+    small: Small, first_full: ReconciliationResult
+) -> None:
     cut_us = small.start_us + 89 * 10_000
     corrected = [json.loads(record.value) for record in small.records("corrections")]
     assert {(each["asset"], each["amount"], each["field"]) for each in corrected} == {("USD", "0.05", "fee")}
-    first = next(each for each in corrected if each["run_id"] == Small.full.reconciliation_id)  # type: ignore[attr-defined]
+    first = next(each for each in corrected if each["run_id"] == first_full.reconciliation_id)
     again = perform(small, "full", cut_us=cut_us)
     assert "fill_mismatch" not in kinds(again)
     assert again.certificate is not None
@@ -386,11 +395,13 @@ def test_a_schedule_fires_and_its_run_is_that_of_its_inner_type(small: Small) ->
     assert str(result.command_id).startswith("schedule:")
 
 
-def test_everything_was_written_down_and_nothing_of_it_was_changed(small: Small, folder: Path) -> None:
+def test_everything_was_written_down_and_nothing_of_it_was_changed(
+    small: Small, folder: Path, first_full: ReconciliationResult
+) -> None:
     url = f"sqlite:///{folder}/audit.db"
     small.until(lambda: run("audit", "verify", "--store", url, env=small.env).code == 0)
     runs = run("audit", "show", "--list", "runs", "--store", url, "-o", "json", env=small.env)
-    assert Small.full.reconciliation_id in runs.out  # type: ignore[attr-defined]
+    assert first_full.reconciliation_id in runs.out
 
 
 @pytest.mark.parametrize("words", [("runs",), ("run", "abc"), ("verify", "abc"), ("trigger", "full", "--yes")])
