@@ -10,7 +10,7 @@ from uuid import uuid4
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from stream_recon.domain.results import FINAL, ReconciliationResult, run_id_of
+from stream_recon.domain.results import FINAL, ReconciliationResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,10 +46,9 @@ def ask(place: Deployment, command: str = "reconcile", **more: Any) -> str:
 
 
 def results_of(place: Deployment, command_id: str) -> list[ReconciliationResult]:
-    """All results that were published of a command's run, in order."""
-    run_id = run_id_of(command_id)
+    """All results that were published of a command, in order."""
     decoded = [_RESULT.decode(record.value) for record in place.records("results")]
-    return [each for each in decoded if each.reconciliation_id == run_id]
+    return [each for each in decoded if each.command_id == command_id]
 
 
 def result_of(place: Deployment, command_id: str) -> ReconciliationResult:

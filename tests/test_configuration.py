@@ -382,6 +382,7 @@ BAD: list[tuple[Any, str]] = [
     ({"security": {"keys": {"a": {"issuer": "me"}}}}, "security.keys.a.public_key: is missing; it must be text"),
     ({"security": {"roles": {"clerk": ["recncile"]}}}, "there is no command 'recncile'; did you mean reconcile?"),
     ({"security": {"keys": {"a": {"public_key": "k", "issuer": "i", "roles": ["boss"]}}}}, "there is no role 'boss'"),
+    ({"security": {"keys": {"a": {"public_key": "k", "issuer": "i"}}}}, "security.keys.a: neither PEM nor base64"),
     ({"audit": {"url": ["x"]}}, "must be text, but is a list"),
     ({"audit": {"url": {"password": "x"}}}, "must be text, but is a section"),
     ([], "must be sections (reconciliation, strategies"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream_recon.domain.commands import AlertCommand
 from stream_recon.domain.config import ReconciliationConfig
-from stream_recon.domain.control_policy import Policy
+from stream_recon.domain.control_policy import Policy, nobody
 from stream_recon.domain.results import FINAL, CheckpointAt, ReconciliationResult, TopicCut, run_id_of
 from stream_recon.domain.work import AlertAnswer, AlertItem, CancelItem, FindingsItem, LiveItem, Partial, ReplayItem
 from stream_recon.strategies.coordination import OVERTIME_US, SECOND_US, Board, Correct, Hand, Publish, Static
@@ -43,6 +43,7 @@ class Settled:
         self.corrects, self.falls_back = True, True
         self.budget: Mapping[str, Decimal] = {}
         self.policy = Policy()
+        self.verify = nobody
         self.schedules: Sequence[Schedule] = ()
 
         self.emergency_us = 30 * SECOND_US
@@ -212,6 +213,17 @@ def test_an_incremental_run_goes_on_from_the_newest_completed_one() -> None:
     assert [item.checkpoint for item in items if isinstance(item, ReplayItem)] == list(result.checkpoints.values())
     only = handed(begin(again, "incremental", "c3", accounts=["v|a"]))
     assert all(item.checkpoint is None for item in only if isinstance(item, ReplayItem))
+
+
+def test_a_command_that_was_refused_leaves_its_id_to_one_that_is_not_even_after_a_restart() -> None:
+    one = board()
+    refused = one.refuse(command_id="c1", kind="full", reason="unsigned", issued_by="eve", offset=0, time_us=AT_US)
+    assert one.refuse(command_id="c1", kind="full", reason="unsigned", issued_by="eve", offset=0, time_us=AT_US) == []
+    for again in (one, board(results=results(refused))):
+        assert not again.is_repeated("c1", 1)
+        [begun] = results(begin(again, "full", offset=1))
+        assert begun.status == "running"
+        assert again.is_repeated("c1", 2)
 
 
 def test_a_run_can_be_cancelled_once() -> None:
@@ -385,5 +397,4 @@ def test_whenever_it_dies_every_command_ends_in_exactly_one_final_result(rng: ra
     assert set(final.values()) == {1}
     assert len(final) == len(world.control)
     assert not world.board.active
-    effective = Counter(result.command_id for result in world.results if result.status in FINAL)
-    assert all(effective[command_id] == 1 for command_id, _ in world.control)
+    assert all(final[run_id_of(command_id)] == 1 for command_id, _ in world.control)

@@ -35,6 +35,7 @@ from stream_recon.domain.shapes import keys
 from stream_recon.domain.wording import dotted, masked, shown, told
 from stream_recon.shell.config_sources import Origin, file_layers, from_manager, hash_of, read_file
 from stream_recon.shell.environ import environment_layer
+from stream_recon.shell.signing import KeyUnusable, verifier
 from stream_recon.strategies.registry import registry
 
 if TYPE_CHECKING:
@@ -151,8 +152,16 @@ class Configuration:
 
 
 def _resolved(unsettled: Configuration) -> Configuration:
-    """With what its layers come to."""
+    """With what its layers come to.
+
+    Raises:
+        ConfigurationError: they are not allowed, or a key is none.
+    """
     effective = resolve([*unsettled.file, *unsettled.fixed, *unsettled.dynamic])
+    try:
+        verifier(effective.sections.security.policy().keys)
+    except KeyUnusable as error:
+        raise ConfigurationError([str(error)]) from error
     return replace(unsettled, sections=effective.sections, sources=effective.sources)
 
 

@@ -39,7 +39,6 @@ from stream_recon.produce import partition_of
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import new_reader, offset_in, read_spans
 from stream_recon.shell.governing import Governing
-from stream_recon.shell.signing import verifier
 from stream_recon.shell.watching import FileWatch
 from stream_recon.strategies.coordination import Board, Correct, Hand, Static
 from stream_recon.strategies.registry import registry
@@ -198,8 +197,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             if board.is_done(command.command_id, offset):
                 return  # its answer is written; only the acknowledgement was not
             seen = {command.command_id} if board.is_repeated(command.command_id, offset) else set()
-            policy = board.configuration.policy
-            command = screen(command, time_us, seen, policy, verifier(policy.keys))
+            command = screen(command, time_us, seen, board.configuration.policy, board.configuration.verify)
         if isinstance(command, RefusedCommand):
             _log.warning("command refused", command_id=command.command_id, reason=command.reason, detail=command.detail)
             metrics.COMMANDS.labels(command.command or "unknown", "refused").inc()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from stream_recon.shell.signing import verifier
 from stream_recon.strategies.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Governing:
         self.budget = {name: Decimal(amount) for name, amount in sections.auto_resolution.budget.items()}
         self.absolute = {name: (of.dust, of.critical) for name, of in sections.severity.absolute.items()}
         self.policy = sections.security.policy()
+        self.verify = verifier(self.policy.keys)
         self.schedules = tuple(
             Schedule(run.cron, run.timezone, run.type, run.accounts, run.params.given())
             for run in sections.strategies.scheduled.runs

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from stream_recon.domain.commands import Action
     from stream_recon.domain.config import ReconciliationConfig
-    from stream_recon.domain.control_policy import Policy
+    from stream_recon.domain.control_policy import Policy, Verify
     from stream_recon.domain.corrections import Correction
     from stream_recon.domain.discrepancies import Discrepancy
     from stream_recon.domain.work import Answer
@@ -105,6 +105,10 @@ class Configured(Protocol):
     @property
     def policy(self) -> Policy:
         """Who may command what."""
+
+    @property
+    def verify(self) -> Verify:
+        """What checks signatures by the keys of that policy."""
 
     @property
     def schedules(self) -> Sequence[Schedule]:
@@ -223,8 +227,7 @@ class Board:
             else:
                 self.configuration = self.configuration.at(change.config_version)
         for result in newest.values():
-            if result.command_id is not None:
-                self.commands[result.command_id] = result.command_offset
+            self._use_up(result)
             if result.status in FINAL:
                 self._settle(result)
             elif result.plan is not None:
@@ -232,6 +235,11 @@ class Board:
                 self.active[result.reconciliation_id] = active
                 effects += self._hand_out(active)
         return effects
+
+    def _use_up(self, result: ReconciliationResult) -> None:
+        """Remember that a command took effect under its id; one that was refused did not."""
+        if result.command_id is not None and result.reconciliation_id == run_id_of(result.command_id):
+            self.commands[result.command_id] = result.command_offset
 
     def _settle(self, result: ReconciliationResult) -> None:
         """Remember a final result."""
@@ -254,14 +262,12 @@ class Board:
         self, *, command_id: str | None, kind: str, reason: str, issued_by: str | None, offset: int, time_us: int
     ) -> list[Effect]:
         """Answer a command that takes no effect."""
-        repeated = command_id is None or self.is_repeated(command_id, offset)
-        name = f"{command_id}\x1f{offset}" if repeated else str(command_id)
-        if run_id_of(name) in self.final:
+        run_id = run_id_of(f"{command_id}\x1f{offset}")  # its own id is left to whoever takes effect under it
+        if run_id in self.final:
             return []  # only its acknowledgement was not written
         result = ReconciliationResult(
-            reconciliation_id=run_id_of(name), type=kind, status="failed", start_time_us=time_us, end_time_us=time_us,
-            errors=[reason], command_id=None if repeated else command_id, issued_by=issued_by, command_offset=offset,
-            notes=[f"command {command_id} was refused"] if command_id is not None else [],
+            reconciliation_id=run_id, type=kind, status="failed", start_time_us=time_us, end_time_us=time_us,
+            errors=[reason], command_id=command_id, issued_by=issued_by, command_offset=offset,
             config_version=self.configuration.version,
         )  # fmt: skip
         return self._finish(result)
@@ -522,8 +528,7 @@ class Board:
     def _start(self, result: ReconciliationResult, plan: Plan) -> list[Effect]:
         active = Active(result, plan)
         self.active[result.reconciliation_id] = active
-        if result.command_id is not None:
-            self.commands[result.command_id] = result.command_offset
+        self._use_up(result)
         return [Publish(result), *self._hand_out(active)]
 
     def _hand_out(self, active: Active) -> list[Effect]:
@@ -552,8 +557,7 @@ class Board:
     def _finish(self, result: ReconciliationResult, active: Active | None = None) -> list[Effect]:
         """Publish a final result; whoever still works for it may stop."""
         self.active.pop(result.reconciliation_id, None)
-        if result.command_id is not None:
-            self.commands[result.command_id] = result.command_offset
+        self._use_up(result)
         self._settle(result)
         over: list[Effect] = []
         if active is not None and active.plan.alert is None and (active.plan.ends or active.missing):
