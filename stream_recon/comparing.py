@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from stream_recon.core.lane import Batch, Lane
+from stream_recon.core.lane import Lane
 from stream_recon.core.runs import Restriction, Tape, find, watermarks
 from stream_recon.core.trades import Rules
 from stream_recon.domain.decode import Rejected
 from stream_recon.domain.events import ORIGINS, STREAMS, Heartbeat, Origin, Stream
 from stream_recon.domain.work import Partial
-from stream_recon.files import ANY_TIME_US, BadLine, Heard
+from stream_recon.files import ANY_TIME_US, BadLine, Heard, batches_of, beat_batch
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -75,22 +73,10 @@ class Comparison:
                 self.rejected.append(BadLine(name, line.number, line.event.reason, line.event.detail))
             self.heard.add(line)
             self._names[line.origin] = name
-        start = 0
-        for end in range(1, len(pack) + 1):
-            if end == len(pack) or pack[end].origin != pack[start].origin or pack[end].stream != pack[start].stream:
-                self._step(name, pack[start:end])
-                start = end
+        for batch in batches_of(name, pack):
+            if batch.stream in self._strategy.streams:
+                self._lane.step(self._restriction.apply(batch))
         self._lane.drain()
-
-    def _step(self, name: str, lines: list[Line]) -> None:
-        if lines[0].stream not in self._strategy.streams:
-            return
-        batch = Batch(
-            origin=lines[0].origin, stream=lines[0].stream, topic=name,
-            offsets=[line.number for line in lines], times_us=[ANY_TIME_US] * len(lines),
-            values=[line.value for line in lines], events=[line.event for line in lines],
-        )  # fmt: skip
-        self._lane.step(self._restriction.apply(batch))
 
     def close(self) -> None:
         """Say that nothing follows: what each log promises is complete, and all in it falls due."""
@@ -105,10 +91,7 @@ class Comparison:
 
     def _beat(self, stream: Stream, beat: Heartbeat) -> None:
         if stream in self._strategy.streams:
-            value = msgspec.json.encode(beat)
-            self._lane.step(
-                Batch(beat.origin, stream, self._names.get(beat.origin), [0], [ANY_TIME_US], [value], [beat])
-            )
+            self._lane.step(beat_batch(stream, beat, self._names))
 
     def partial(self, run_id: str, scope: Scope, *, pending: bool, notify: bool) -> Partial:
         """What stands at the cut."""

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from heapq import heappop, heappush
 from io import BufferedReader, FileIO
+from itertools import groupby
+from operator import attrgetter
 from os import fstat
 from os.path import samestat
 from pathlib import Path
@@ -315,7 +317,8 @@ class FileComparison:
             self._names[line.origin] = name
             if isinstance(line.event, Rejected):
                 self._rejected.append(BadLine(name, line.number, line.event.reason, line.event.detail))
-        _step(self.lane, name, lines)
+        for batch in batches_of(name, lines):
+            self.lane.step(batch)
 
     def take(self) -> None:
         """Take out what has been concluded, after each pack."""
@@ -325,10 +328,10 @@ class FileComparison:
     def close(self, lines: int) -> Outcome:
         """What it came to, there being so many lines in all."""
         for stream, beat in self.heard.closing(self.heard.patience_us):
-            self.lane.step(_beat(stream, beat, self._names))
+            self.lane.step(beat_batch(stream, beat, self._names))
         ended = {(origin, stream): ANY_TIME_US for origin in ORIGINS for stream in STREAMS}
         for _, stream, beat in self.lane.trusted_heartbeats(ended):
-            self.lane.step(_beat(stream, beat, self._names))
+            self.lane.step(beat_batch(stream, beat, self._names))
         self.lane.tick(ended)
         self.take()
         return Outcome(list(self._newest.values()), self._rejected, lines, dict(self.lane.counts), self.heard.unused())
@@ -417,25 +420,15 @@ def _is_long(given: list[tuple[BinaryIO, str, Origin | None]]) -> bool:
     return all(path is not None for path in paths) and sum(path.stat().st_size for path in paths if path) >= LONG_BYTES
 
 
-def _beat(stream: Stream, beat: Heartbeat, names: dict[Origin, str]) -> Batch:
+def beat_batch(stream: Stream, beat: Heartbeat, names: dict[Origin, str]) -> Batch:
+    """A heartbeat that stands in no file; `names`: the file that each origin speaks in."""
     value = msgspec.json.encode(beat)
     return Batch(beat.origin, stream, names.get(beat.origin), [0], [ANY_TIME_US], [value], [beat])
 
 
-def _step(lane: Lane, name: str, pack: list[Line]) -> None:
-    start = 0
-    for end in range(1, len(pack) + 1):
-        if end == len(pack) or pack[end].origin != pack[start].origin or pack[end].stream != pack[start].stream:
-            run = pack[start:end]
-            lane.step(
-                Batch(
-                    origin=run[0].origin,
-                    stream=run[0].stream,
-                    topic=name,
-                    offsets=[line.number for line in run],
-                    times_us=[ANY_TIME_US] * len(run),
-                    values=[line.value for line in run],
-                    events=[line.event for line in run],
-                )
-            )
-            start = end
+def batches_of(name: str, lines: list[Line]) -> Iterator[Batch]:
+    """Consecutive lines of a file as a lane takes them: what one origin says of one stream at a time."""
+    for (origin, stream), run in groupby(lines, attrgetter("origin", "stream")):
+        numbers, values, _, _, events = zip(*run, strict=True)
+        times_us = [ANY_TIME_US] * len(numbers)
+        yield Batch(origin, stream, name, list(numbers), times_us, list(values), list(events))

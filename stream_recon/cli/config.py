@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path  # noqa: TC003 - typer reads it at run time
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from stream_recon.cli.giving import Giving, complete, give
 from stream_recon.cli.options import (
-    BOOTSTRAP,
-    PREFIX,
-    Bootstrap,
     ConfigFile,
     Environment,
     Failure,
     Format,
     Output,
-    Prefix,
     Quiet,
     console,
     listed,
     load_configuration,
-    plan_of,
     say,
-    wait_for,
+    spread,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream_recon.domain.control import Command
     from stream_recon.shell.configuration import Configuration, Row
 
 config = typer.Typer(
@@ -139,6 +133,7 @@ def diff(
 
 
 @config.command("set")
+@spread
 def set_(
     values: Annotated[
         list[str],
@@ -146,16 +141,8 @@ def set_(
     ],
     file: ConfigFile = None,
     environment: Environment = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", envvar="STREAM_RECON_KEY", help="The private key to sign the command with.")
-    ] = None,
-    by: Annotated[str, typer.Option("--by", envvar=["STREAM_RECON_USER", "USER"], help="Who asks.")] = "operator",
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answer.")] = True,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for it.")] = 30,
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
-    output: Output = Format.table,
-    quiet: Quiet = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the result.")] = 30,
+    giving: Giving = Giving(),
 ) -> None:
     """Set values while workers run, by a command on the control topic; they hold for all of them, from there on.
 
@@ -163,28 +150,24 @@ def set_(
     JSON does ({ or [) is read as that.
     """
     from stream_recon.domain.layers import ConfigurationError
-    from stream_recon.shell.commanding import NoAnswerError, send
 
     given = _given(values)
     try:
         load_configuration(file, environment).changed(given)
     except ConfigurationError as error:
         raise listed("nothing was sent", error.problems) from error
-    command = _command(given, by, key)
-    try:
-        result = wait_for(send(bootstrap, plan_of(prefix, 1), command, patience_s=timeout if wait else None))
-    except NoAnswerError as error:
-        raise Failure(str(error), code=3) from error
-    if output is Format.json:
+    command = complete({"command": "set_config", "values": given}, giving)
+    result = give(command, giving, timeout)
+    if giving.output is Format.json:
         from stream_recon.cli.answer import print_json
 
         print_json({"command": command, "result": result})
     if result is None:
-        say(f"Sent as command {command.command_id}.", quiet=quiet)
+        say(f"Sent as command {command.command_id}.", quiet=giving.quiet)
     elif result.status != "completed":
         raise listed("it was refused, and what held before still does", result.errors or ["no reason was given"])
     else:
-        say(f"It holds as version {result.config_version}.", quiet=quiet)
+        say(f"It holds as version {result.config_version}.", quiet=giving.quiet)
 
 
 @config.command("reference")
@@ -200,35 +183,6 @@ def reference(output: Output = Format.table, quiet: Quiet = False) -> None:
     say(
         "docs/configuration.md has this table, and which of several values holds.", quiet=quiet or output is Format.json
     )
-
-
-def _command(values: dict[str, object], by: str, key: Path | None) -> Command:
-    """The command that sets them, signed if there is a key.
-
-    Raises:
-        Failure: it would be refused, or the key is none.
-    """
-    from uuid import uuid4
-
-    import msgspec
-
-    from stream_recon.domain.control import RefusedCommand, read_command
-    from stream_recon.shell.signing import KeyUnusable, load_private_key, sign_command
-
-    command = read_command(
-        msgspec.json.encode({
-            "command": "set_config", "command_id": uuid4().hex, "values": values, "issued_by": by,
-            "issued_us": time.time_ns() // 1000,
-        })
-    )  # fmt: skip
-    if isinstance(command, RefusedCommand):
-        raise Failure(command.detail)
-    if key is None:
-        return command
-    try:
-        return sign_command(command, load_private_key(key))
-    except KeyUnusable as error:
-        raise Failure(f"--key: {error}") from error
 
 
 def _given(said: list[str]) -> dict[str, object]:

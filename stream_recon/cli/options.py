@@ -8,15 +8,16 @@ import sys
 import textwrap
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from pydantic import BaseModel, ValidationError
+    from pydantic import BaseModel
     from rich.console import Console
 
     from stream_recon.broker import Broker
@@ -114,6 +115,7 @@ Environment = Annotated[
 ]  # fmt: skip
 
 Result = TypeVar("Result")
+Model = TypeVar("Model", bound="BaseModel")
 DEBUG = "STREAM_RECON_DEBUG"
 PREFIX = "recon."
 GROUP = "stream-recon"
@@ -125,6 +127,31 @@ def plan_of(prefix: str, partitions: int) -> TopicPlan:
     from stream_recon.domain.topics import TopicPlan
 
     return TopicPlan(prefix=prefix, partitions=partitions)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with the fields of each parameter that is a NamedTuple of options as options of its own."""
+    hints = get_type_hints(command, include_extras=True)
+    bundles = {name: of for name, of in hints.items() if hasattr(of, "_fields")}
+
+    def spreading(**given: Any) -> None:  # noqa: ANN401 - what typer has made of the options below
+        for name, of in bundles.items():
+            given[name] = of(**{field: given.pop(field) for field in of._fields})
+        command(**given)
+
+    options: list[Parameter] = []
+    for name, parameter in signature(command).parameters.items():
+        if name in bundles:
+            of = bundles[name]
+            options += [
+                Parameter(field, Parameter.KEYWORD_ONLY, default=of._field_defaults[field], annotation=hint)
+                for field, hint in get_type_hints(of, include_extras=True).items()
+            ]
+        else:
+            options.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name]))
+    spreading.__name__, spreading.__doc__ = command.__name__, command.__doc__
+    spreading.__signature__ = Signature(options)  # type: ignore[attr-defined]  # what inspect reads
+    return spreading
 
 
 def load(path: Path) -> object:
@@ -147,17 +174,12 @@ def load_contracts(path: Path | None) -> Contracts:
     Raises:
         Failure: the file cannot be read, or says something a contract does not know.
     """
-    from pydantic import ValidationError
-
     from stream_recon.domain.contracts import Contracts
 
     if path is None:
         return Contracts()
     content = load(path)
-    try:
-        return Contracts.model_validate({"contracts": content} if isinstance(content, list) else content)
-    except ValidationError as error:
-        raise _problems(path, error, Contracts) from error
+    return _validated(path, Contracts, {"contracts": content} if isinstance(content, list) else content)
 
 
 def load_instruments(path: Path | None) -> Instruments:
@@ -166,16 +188,9 @@ def load_instruments(path: Path | None) -> Instruments:
     Raises:
         Failure: the file cannot be read, or says something an instrument does not know.
     """
-    from pydantic import ValidationError
-
     from stream_recon.domain.instruments import Instruments
 
-    if path is None:
-        return Instruments()
-    try:
-        return Instruments.model_validate(load(path))
-    except ValidationError as error:
-        raise _problems(path, error, Instruments) from error
+    return Instruments() if path is None else _validated(path, Instruments, load(path))
 
 
 def load_configuration(path: Path | None, environment: str | None) -> Configuration:
@@ -193,11 +208,20 @@ def load_configuration(path: Path | None, environment: str | None) -> Configurat
         raise listed("the configuration is not as it must be", error.problems) from error
 
 
-def _problems(path: Path, error: ValidationError, model: type[BaseModel]) -> Failure:
-    """What is wrong in a file, and where."""
+def _validated(path: Path, model: type[Model], content: object) -> Model:
+    """What a file says, as a model.
+
+    Raises:
+        Failure: it says something that the model does not know.
+    """
+    from pydantic import ValidationError
+
     from stream_recon.domain.wording import told
 
-    return listed(f"{path} is not as it must be", told(error, model))
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise listed(f"{path} is not as it must be", told(error, model)) from error
 
 
 def listed(what: str, problems: Sequence[str]) -> Failure:

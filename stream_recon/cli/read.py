@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -21,11 +20,12 @@ from stream_recon.cli.options import (
     console,
     load_contracts,
     say,
+    spread,
     wait_for,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from stream_recon.consume import Received
     from stream_recon.domain.discrepancies import Alert
@@ -60,31 +60,18 @@ class Question(NamedTuple):
         )
 
 
-def _asking(answer: Callable[[Question, bool], None], flag: str, option: object) -> Callable[..., None]:
-    """The command of `answer`: with the options of `Question`, and a flag of its own."""
-
-    def command(**given: Any) -> None:  # noqa: ANN401 - what typer has made of the options below
-        chosen = given.pop(flag)
-        question = Question(**given)
-        _check_filters(question.kind, question.severity)
-        answer(question, chosen)
-
-    options = [*get_type_hints(Question, include_extras=True).items(), (flag, Annotated[bool, option])]
-    defaults = {**Question._field_defaults, flag: False}
-    command.__doc__ = answer.__doc__
-    command.__signature__ = Signature(  # type: ignore[attr-defined]  # what inspect reads
-        [Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=of) for name, of in options]
-    )
-    return command
-
-
-def _tail(question: Question, from_start: bool) -> None:
+@spread
+def tail(
+    question: Question,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Everything there is, then what comes.")] = False,
+) -> None:
     """Show alerts as they happen, one a line, until Ctrl-C."""
     from stream_recon.cli.answer import print_json
     from stream_recon.cli.options import plan_of
     from stream_recon.cli.render import show
     from stream_recon.consume import read
 
+    _check_filters(question)
     topic = plan_of(question.prefix, 1).name("alerts")
     out = console()
 
@@ -104,10 +91,15 @@ def _tail(question: Question, from_start: bool) -> None:
         raise typer.Exit(0) from None
 
 
-def _breaks(question: Question, everything: bool) -> None:
+@spread
+def breaks(
+    question: Question,
+    everything: Annotated[bool, typer.Option("--all", help="Those too that are resolved or cleared.")] = False,
+) -> None:
     """List what is wrong now, effects below what they follow from. Exit code 0: nothing; 1: something."""
     from stream_recon.cli.answer import print_json, print_listing, split, split_standing, summary_of
 
+    _check_filters(question)
     newest = list(states(question.bootstrap, question.prefix).values())
     alerts = [alert for alert in newest if question.wants(alert)]
     found, conditions = split(alerts) if everything else split_standing(alerts)
@@ -123,9 +115,6 @@ def _breaks(question: Question, everything: bool) -> None:
     if any(split_standing(alerts)):
         raise typer.Exit(1)
 
-
-tail = _asking(_tail, "from_start", typer.Option("--from-start", help="Everything there is, then what comes."))
-breaks = _asking(_breaks, "everything", typer.Option("--all", help="Those too that are resolved or cleared."))
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.")]
 
@@ -225,7 +214,7 @@ async def _history(bootstrap: str, topic: str, beginning: str) -> dict[str, dict
     return found
 
 
-def _check_filters(kind: str | None, severity: str | None) -> None:
+def _check_filters(question: Question) -> None:
     """A filter that can match nothing is a mistake, not an answer.
 
     Raises:
@@ -236,8 +225,8 @@ def _check_filters(kind: str | None, severity: str | None) -> None:
     from stream_recon.domain.discrepancies import Kind, Reason, Severity
 
     for name, given, known in (
-        ("kind", kind, (*get_args(Kind), *get_args(Reason))),
-        ("severity", severity, get_args(Severity)),
+        ("kind", question.kind, (*get_args(Kind), *get_args(Reason))),
+        ("severity", question.severity, get_args(Severity)),
     ):
         if given is not None and given not in known:
             raise Failure(f"there is no {name} {given!r}; there are {', '.join(known)}")

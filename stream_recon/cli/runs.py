@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads it at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_recon.cli.giving import Giving, complete, give
 from stream_recon.cli.options import (
     BOOTSTRAP,
     PARTITIONS,
@@ -28,13 +28,13 @@ from stream_recon.cli.options import (
     load_instruments,
     plan_of,
     say,
+    spread,
     wait_for,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stream_recon.domain.control import Command
     from stream_recon.domain.results import ReconciliationResult
     from stream_recon.domain.topics import TopicPlan
     from stream_recon.domain.work import Partial, Progress
@@ -45,19 +45,13 @@ SECOND_US = 1_000_000
 _RECORDS_A_SECOND = 60_000
 """About what a replay does on one core; for the preview alone."""
 _SHOWN = 20
+PATIENCE_S = 45.0
+"""How long an answer may take, beside what a run does."""
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or how that begins.")]
-By = Annotated[str, typer.Option("--by", envvar="STREAM_RECON_USER", help="Who asks.")]
-Key = Annotated[
-    Path | None, typer.Option("--key", envvar="STREAM_RECON_KEY", help="The private key to sign the command with.")
-]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the result.")]
 
 
-def _user() -> str:
-    return os.environ.get("USER") or "operator"
-
-
+@spread
 def trigger(
     kind: Annotated[str, typer.Argument(metavar="TYPE", help="full, emergency, ...; `default`: as configured.")],
     account: Annotated[
@@ -75,14 +69,8 @@ def trigger(
     ] = None,
     contracts: ContractsFile = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    wait: Wait = True,
-    key: Key = None,
-    by: By = "",
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
     partitions: Partitions = PARTITIONS,
-    output: Output = Format.table,
-    quiet: Quiet = False,
+    giving: Giving = Giving(),
 ) -> None:
     """Start a reconciliation: shows what it would read, asks, waits, and prints what it came to.
 
@@ -90,14 +78,15 @@ def trigger(
     """
     from stream_recon.strategies.registry import FULL, choose, registry
 
-    plan = plan_of(prefix, partitions)
+    bootstrap, plan = giving.bootstrap, plan_of(giving.prefix, partitions)
     params = _params(param or [])
     choice = choose(None if kind == "default" else kind, "full", fall_back=True, known=registry())
     strategy = FULL if choice.strategy.outer else choice.strategy
     cut_us = _cut(at, bootstrap, plan, contracts)
     config = _config(params)
     scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
-    if not quiet and output is Format.table:
+    talks = not giving.quiet and giving.output is Format.table
+    if talks:
         if choice.fallback_reason is not None and kind != "default":
             say(
                 f"{choice.fallback_reason}. Unless the workers know it, the configured type is run instead.",
@@ -113,19 +102,19 @@ def trigger(
         if not sys.stdin.isatty():
             raise Failure("nobody can be asked here: give --yes to start the run without a question")
         typer.confirm("Start it?", abort=True)
-    command: dict[str, Any] = {
-        "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
-    }  # fmt: skip
-    if params:
-        command["params"] = params
-    if cut_us is not None:
-        command["cut_us"] = cut_us
-    result = _send(command, bootstrap, plan, key, by, config.timeout_seconds + 45.0 if wait else None, quiet=quiet or
-                   output is Format.json)  # fmt: skip
+    command = complete(
+        {
+            "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
+            "params": params or None, "cut_us": cut_us,
+        },
+        giving,
+    )  # fmt: skip
+    with _bars(shown=talks and giving.wait) as tell:
+        result = give(command, giving, config.timeout_seconds + PATIENCE_S, partitions=partitions, tell=tell)
     if result is None:
-        say("Sent. `stream-recon runs` shows what comes of it.", quiet=quiet)
+        say("Sent. `stream-recon runs` shows what comes of it.", quiet=giving.quiet)
         return
-    _answer(result, output)
+    _answer(result, giving.output)
 
 
 def _params(given: list[str]) -> dict[str, Any]:
@@ -206,47 +195,6 @@ def _preview(
     )
 
 
-def _send(
-    command: dict[str, Any], bootstrap: str, plan: TopicPlan, key: Path | None, by: str, patience_s: float | None,
-    *, quiet: bool,
-) -> ReconciliationResult | None:  # fmt: skip
-    """Complete a command, sign it, send it, and wait with a bar for each partition.
-
-    Raises:
-        Failure: nobody answered.
-    """
-    from uuid import uuid4
-
-    import msgspec
-
-    from stream_recon.domain.control import RefusedCommand
-    from stream_recon.domain.control_reading import read_command
-    from stream_recon.shell.commanding import NoAnswerError, send
-
-    whole = {name: value for name, value in command.items() if value is not None}
-    whole |= {"command_id": uuid4().hex, "issued_by": by or _user(), "issued_us": _now_us()}
-    read = read_command(msgspec.json.encode(whole), None)
-    if isinstance(read, RefusedCommand):
-        raise Failure(read.detail)
-    if key is not None:
-        read = _signed(read, key)
-    try:
-        with _bars(shown=not quiet and command["command"] == "reconcile" and patience_s is not None) as tell:
-            return wait_for(send(bootstrap, plan, read, patience_s=patience_s, tell=tell))
-    except NoAnswerError as error:
-        raise Failure(str(error), code=3) from error
-
-
-def _signed(command: Command, path: Path) -> Command:
-    """The command, signed by the private key in a file whose name is the key's id."""
-    from stream_recon.shell.signing import KeyUnusable, load_private_key, sign_command
-
-    try:
-        return sign_command(command, load_private_key(path))
-    except KeyUnusable as error:
-        raise Failure(str(error)) from error
-
-
 @contextmanager
 def _bars(*, shown: bool) -> Iterator[Callable[[Progress | Partial], None] | None]:
     """A bar for each partition that says how far it is."""
@@ -279,14 +227,13 @@ def runs(
     everything: Annotated[bool, typer.Option("--all", help="All of them, not only the newest.")] = False,
     bootstrap: Bootstrap = BOOTSTRAP,
     prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
     output: Output = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """List runs and what they came to, the newest first; and commands that were refused."""
     from stream_recon.cli.answer import print_json
 
-    found = sorted(_results(bootstrap, prefix, partitions).values(), key=lambda each: -each.start_time_us)
+    found = sorted(_results(bootstrap, prefix).values(), key=lambda each: -each.start_time_us)
     shown = found if everything else found[:_SHOWN]
     if output is Format.json:
         print_json(shown)
@@ -302,14 +249,13 @@ def run(
     run_id: RunId,
     bootstrap: Bootstrap = BOOTSTRAP,
     prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
     output: Output = Format.table,
 ) -> None:
     """Show one run: what was asked, what it came to, and its certificate.
 
     Exit code 0: both sides agree; 1: discrepancies, or something cannot be known, or it still runs; 3: it failed.
     """
-    _answer(_only(_results(bootstrap, prefix, partitions), run_id), output, certificate=True)
+    _answer(_only(_results(bootstrap, prefix), run_id), output, certificate=True)
 
 
 def verify(
@@ -336,7 +282,7 @@ def verify(
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.shell.verifying import verify as check
 
-    known = _results(bootstrap, prefix, partitions)
+    known = _results(bootstrap, prefix)
     if file is not None:
         try:
             result = msgspec.json.decode(file.read_bytes(), type=ReconciliationResult)
@@ -373,97 +319,63 @@ AlertId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that 
 Comment = Annotated[str | None, typer.Option("--comment", "-m", help="Why; it stays with the alert.")]
 
 
+@spread
 def ack(
     alert_id: AlertId,
     comment: Comment = None,
     assignee: Annotated[str | None, typer.Option(help="Whose it is now.")] = None,
-    wait: Wait = True,
-    key: Key = None,
-    by: By = "",
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
-    output: Output = Format.table,
-    quiet: Quiet = False,
+    giving: Giving = Giving(),
 ) -> None:
     """Acknowledge a discrepancy or feed condition: somebody looks at it."""
-    command = {"command": "acknowledge", "alert_id": alert_id, "comment": comment, "assignee": assignee}
-    _handle(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+    whole = _whole(alert_id, giving)
+    _told({"command": "acknowledge", "alert_id": whole, "comment": comment, "assignee": assignee}, giving)
 
 
+@spread
 def resolve(
     alert_id: AlertId,
     comment: Comment = None,
-    wait: Wait = True,
-    key: Key = None,
-    by: By = "",
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
-    output: Output = Format.table,
-    quiet: Quiet = False,
+    giving: Giving = Giving(),
 ) -> None:
     """Resolve a discrepancy or feed condition: it is settled, until what is found differs in substance."""
-    command = {"command": "resolve", "alert_id": alert_id, "comment": comment}
-    _handle(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+    _told({"command": "resolve", "alert_id": _whole(alert_id, giving), "comment": comment}, giving)
 
 
+@spread
 def undo(
     correction_id: Annotated[str, typer.Argument(metavar="CORRECTION", help="The id of a correcting entry.")],
-    wait: Wait = True,
-    key: Key = None,
-    by: By = "",
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
-    output: Output = Format.table,
-    quiet: Quiet = False,
+    giving: Giving = Giving(),
 ) -> None:
     """Take a correcting entry back: what it settled counts again."""
-    command = {"command": "undo", "correction_id": correction_id}
-    _told(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+    _told({"command": "undo", "correction_id": correction_id}, giving)
 
 
+@spread
 def cancel(
     run_id: RunId,
-    wait: Wait = True,
-    key: Key = None,
-    by: By = "",
-    bootstrap: Bootstrap = BOOTSTRAP,
-    prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
-    output: Output = Format.table,
-    quiet: Quiet = False,
+    giving: Giving = Giving(),
 ) -> None:
     """End a run that nobody wants any more: it has then failed, and says who ended it."""
-    whole = _only(_results(bootstrap, prefix, partitions), run_id).reconciliation_id
-    command = {"command": "cancel", "run_id": whole}
-    _told(command, wait, key, by, bootstrap, plan_of(prefix, partitions), output, quiet)
+    whole = _only(_results(giving.bootstrap, giving.prefix), run_id).reconciliation_id
+    _told({"command": "cancel", "run_id": whole}, giving)
 
 
-def _handle(
-    command: dict[str, Any], wait: bool, key: Path | None, by: str, bootstrap: str, plan: TopicPlan, output: Format,
-    quiet: bool,
-) -> None:  # fmt: skip
-    """Give a command about the alert whose id begins so."""
+def _whole(alert_id: str, giving: Giving) -> str:
+    """The id of the alert whose id begins so."""
     from stream_recon.cli.read import only, states
 
-    whole = only(states(bootstrap, plan.prefix), command["alert_id"])
-    _told({**command, "alert_id": whole}, wait, key, by, bootstrap, plan, output, quiet)
+    return only(states(giving.bootstrap, giving.prefix), alert_id)
 
 
-def _told(
-    command: dict[str, Any], wait: bool, key: Path | None, by: str, bootstrap: str, plan: TopicPlan, output: Format,
-    quiet: bool,
-) -> None:  # fmt: skip
+def _told(fields: dict[str, Any], giving: Giving) -> None:
     """Give a command, and say what came of it."""
     from stream_recon.cli.answer import print_json
 
-    result = _send(command, bootstrap, plan, key, by, 45.0 if wait else None, quiet=quiet)
+    result = give(complete(fields, giving), giving, PATIENCE_S)
     if result is None:
-        say("Sent.", quiet=quiet)
+        say("Sent.", quiet=giving.quiet)
         return
-    if output is Format.json:
+    if giving.output is Format.json:
         print_json(result)
     elif result.status == "completed":
         console().print(f"{'; '.join(result.notes) or 'Done'}.", style="green")
@@ -471,11 +383,11 @@ def _told(
         raise Failure("; ".join(result.errors), code=1)
 
 
-def _results(bootstrap: str, prefix: str, partitions: int) -> dict[str, ReconciliationResult]:
+def _results(bootstrap: str, prefix: str) -> dict[str, ReconciliationResult]:
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.shell.verifying import read_results
 
-    return wait_for(read_results(WorkerSettings(bootstrap=bootstrap, plan=plan_of(prefix, partitions))))
+    return wait_for(read_results(WorkerSettings(bootstrap=bootstrap, plan=plan_of(prefix, 1))))
 
 
 def _only(known: dict[str, ReconciliationResult], beginning: str) -> ReconciliationResult:

@@ -20,21 +20,17 @@ from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import Origin, Stream
 from stream_recon.domain.lifecycle import STANDING
 from stream_recon.domain.results import TopicCut, Unsettled
-from stream_recon.domain.work import Partial
+from stream_recon.domain.work import Partial, in_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from stream_recon.core.lane import Lane
-    from stream_recon.domain.discrepancies import Alert
     from stream_recon.domain.results import Scope
     from stream_recon.domain.work import LiveItem
 
-PART_BYTES = 800_000
-"""What is larger is answered in parts."""
 Topics = Mapping[str, tuple[Origin, Stream]]
 """By name, what each source topic carries."""
-_ENCODE = msgspec.json.Encoder().encode
 
 
 def not_reached(item: LiveItem, reached: Mapping[str, int]) -> dict[str, int]:
@@ -61,7 +57,7 @@ def answer(lane: Lane, item: LiveItem, topics: Topics, reached: Mapping[str, int
         ],
         accounts=[name for name in scope.accounts or () if name in lane.directory.by_name],
     )
-    parts = list(_parts([*_conditions(lane, scope), *standing(lane.register.newest, scope)]))
+    parts = list(in_parts([*_conditions(lane, scope), *standing(lane.register.newest, scope)]))
     answers = [first, *(Partial(run_id=item.run_id, partition=partition) for _ in parts[1:])]
     attempt = digest(sorted(reached.items()))[:8]  # asked and answered again, it is another
     for number, (each, part) in enumerate(zip(answers, parts, strict=True), 1):
@@ -69,20 +65,6 @@ def answer(lane: Lane, item: LiveItem, topics: Topics, reached: Mapping[str, int
         each.conditions = [alert for alert in part if isinstance(alert, FeedCondition)]
         each.discrepancies = [alert for alert in part if isinstance(alert, Discrepancy)]
     return answers
-
-
-def _parts(alerts: Iterable[Alert]) -> Iterator[list[Alert]]:
-    """In their order, none larger than a record may be; at least one."""
-    part: list[Alert] = []
-    size = PART_BYTES // 4  # for the facts
-    for alert in alerts:
-        encoded = len(_ENCODE(alert)) + 1
-        if part and size + encoded > PART_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(alert)
-        size += encoded
-    yield part
 
 
 def _conditions(lane: Lane, scope: Scope) -> Iterator[FeedCondition]:

@@ -91,7 +91,7 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
     )
     result = structs.replace(
         begun,
-        status="failed" if errors and not ordered_without_errors(ordered) else
+        status="failed" if errors and all(partial.errors for partial in ordered) else
         "partial" if errors or late or conditions else "completed",
         end_time_us=end_us,
         total_records_processed=counts["consumed"],
@@ -111,11 +111,6 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
     )  # fmt: skip
     certificate.digest = result_digest(result)
     return result
-
-
-def ordered_without_errors(partials: Sequence[Partial]) -> list[Partial]:
-    """Those that did not fail."""
-    return [partial for partial in partials if not partial.errors]
 
 
 def published_form(result: ReconciliationResult) -> ReconciliationResult:

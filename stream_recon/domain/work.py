@@ -6,13 +6,21 @@ of a worker read the same partition of recon.work.v1 and take what is theirs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from stream_recon.domain.commands import AlertCommand
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.results import CheckpointAt, Scope, TopicCut, Unsettled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PART_BYTES = 700_000
+"""Of discrepancies in one item or answer, as JSON; what is more goes in parts. Kafka takes a million bytes."""
+Said = TypeVar("Said", bound=Struct)
 
 
 class ReplayItem(Struct, kw_only=True, frozen=True, tag_field="work", tag="replay"):
@@ -174,3 +182,17 @@ class CheckpointPart(Struct, kw_only=True, tag_field="answer", tag="checkpoint")
 
 
 Answer = Partial | Progress | AlertAnswer | FindingsAnswer | CheckpointPart
+
+
+def in_parts(said: Iterable[Said]) -> Iterator[list[Said]]:
+    """In their order, none larger than `PART_BYTES` but by one that is itself; at least one, be it empty."""
+    part: list[Said] = []
+    size = 0
+    for each in said:
+        length = len(msgspec.json.encode(each)) + 1
+        if part and size + length > PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += length
+    yield part

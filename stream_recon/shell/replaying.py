@@ -21,9 +21,9 @@ from stream_recon.core.trades import Rules
 from stream_recon.domain.amounts import to_decimal
 from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.decode import Rejected, decode_pack
-from stream_recon.domain.discrepancies import AbsoluteLimits, FeedCondition, Thresholds, alert_id
+from stream_recon.domain.discrepancies import AbsoluteLimits, Discrepancy, FeedCondition, Thresholds, alert_id
 from stream_recon.domain.events import Heartbeat, default_source
-from stream_recon.domain.work import Answer, CheckpointPart, Partial
+from stream_recon.domain.work import Answer, CheckpointPart, Partial, in_parts
 from stream_recon.shell.clients import new_reader, offset_in, opened, read_spans
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ CARRIED_US = HOUR_US
 _MARGIN_US = HOUR_US
 """What is told of a time may have reached Kafka that much earlier, by clocks that are wrong."""
 _SETTLE_S = 0.2
-_PART_BYTES = 800_000
 _ANSWER: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _LATE = "LATE_BEYOND_HORIZON"
 
@@ -270,32 +269,16 @@ def _time_us(event: Event | Rejected) -> int:
 
 def parts_of(partial: Partial) -> list[Partial]:
     """A partial in parts small enough to be one record each."""
-    rest: list[Any] = [*partial.discrepancies, *partial.conditions]
-    if not rest:
-        return [partial]
-    parts: list[Partial] = []
-    taken: list[Any] = []
-    size = 0
-
-    def put() -> None:
-        of = {
-            "discrepancies": [each for each in taken if not isinstance(each, FeedCondition)],
-            "conditions": [each for each in taken if isinstance(each, FeedCondition)],
-        }
-        parts.append(
-            msgspec.structs.replace(partial, **of) if not parts else
-            Partial(run_id=partial.run_id, partition=partial.partition, attempt=partial.attempt, **of)  # type: ignore[arg-type]  # as above
-        )  # fmt: skip
-
-    for each in rest:
-        length = len(msgspec.json.encode(each))
-        if taken and size + length > _PART_BYTES:
-            put()
-            taken, size = [], 0
-        taken.append(each)
-        size += length
-    put()
-    return [msgspec.structs.replace(part, part=number, parts=len(parts)) for number, part in enumerate(parts, 1)]
+    pages = list(in_parts([*partial.discrepancies, *partial.conditions]))
+    more = Partial(run_id=partial.run_id, partition=partial.partition, attempt=partial.attempt)
+    return [
+        msgspec.structs.replace(
+            more if number > 1 else partial, part=number, parts=len(pages),
+            discrepancies=[each for each in page if isinstance(each, Discrepancy)],
+            conditions=[each for each in page if isinstance(each, FeedCondition)],
+        )
+        for number, page in enumerate(pages, 1)
+    ]  # fmt: skip
 
 
 async def read_checkpoint(settings: WorkerSettings, partition: int, at: CheckpointAt) -> list[CheckpointPart]:

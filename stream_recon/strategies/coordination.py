@@ -33,6 +33,7 @@ from stream_recon.domain.work import (
     Partial,
     ReplayItem,
     WorkItem,
+    in_parts,
 )
 from stream_recon.strategies.registry import FULL, Choice, NotSupportedError, Registry, Strategy, choose
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from stream_recon.domain.config import ReconciliationConfig
     from stream_recon.domain.control_policy import Policy, Verify
     from stream_recon.domain.corrections import Correction
-    from stream_recon.domain.discrepancies import Discrepancy
     from stream_recon.domain.work import Answer
     from stream_recon.strategies.schedules import Schedule
 
@@ -56,8 +56,6 @@ OVERTIME_US = 15 * SECOND_US
 """How long after its deadline a partition may answer."""
 ALERT_US = 30 * SECOND_US
 """How long the owners of the partitions may take over a person's command."""
-ITEM_BYTES = 700_000
-"""Of findings in one work item; Kafka takes a million bytes."""
 
 
 class Configured(Protocol):
@@ -567,15 +565,7 @@ class Board:
 
 def _findings(result: ReconciliationResult, plan: Plan, partial: Partial) -> Iterable[Effect]:
     """What a partition's owner is to take into the life of its alerts."""
-    pages: list[list[Discrepancy]] = [[]]
-    size = 0
-    for each in partial.discrepancies:
-        length = len(msgspec.json.encode(each))
-        if pages[-1] and size + length > ITEM_BYTES:
-            pages.append([])
-            size = 0
-        pages[-1].append(each)
-        size += length
+    pages = list(in_parts(partial.discrepancies))
     notify = bool(plan.config.get("enable_alerts", True))
     for number, page in enumerate(pages, 1):
         yield Hand(
