@@ -156,6 +156,7 @@ class Coordinator(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         effects = board.restore(results)
         await self._listen_from(min((each.result.start_time_us for each in board.active.values()), default=None))
         await self._do(effects)
+        await self._ends()  # a client learns topics one by one, in seconds that a first emergency does not have
         self._board = board
         self._looked_us = max(
             (each.start_time_us for each in board.final.values() if each.type == "scheduled"), default=_now_us()

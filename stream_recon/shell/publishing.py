@@ -1,8 +1,8 @@
 """Publishing in order: nothing that follows from a pack before its state is safe, nothing acknowledged before both.
 
-The records of state are sent as soon as they are known; here their deliveries are awaited, one pack after the other,
-while the next packs are stepped through. An error ends the process (`host`), so a pack is never half published for
-longer than a restart takes: whoever restores the state finds what it should have published inside it.
+The records of state are sent as soon as they are known; here their deliveries are awaited, of each partition number one
+pack after the other, while the next packs are stepped through. An error ends the process (`host`), so a pack is never
+half published for longer than a restart takes: whoever restores the state finds inside it what was to be published.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.shell.state_log import Output, Position
 
-IN_FLIGHT = 4
-"""So many packs may wait for their deliveries."""
+IN_FLIGHT = 16
+"""So many packs may wait for their deliveries: with many partitions each of them is small."""
 ID_HEADER = "recon.id"
 TRIGGER_HEADER = "recon.trigger_us"
 
@@ -101,7 +101,17 @@ class Publisher:
             KafkaError: a delivery failed.
         """
         while True:
+            turn: dict[int, list[Unfinished]] = {}
             unfinished = await self._queue.get()
+            turn[unfinished.held.partition] = [unfinished]
+            while not self._queue.empty():
+                unfinished = self._queue.get_nowait()
+                turn.setdefault(unfinished.held.partition, []).append(unfinished)
+            await asyncio.gather(*map(self._finish, turn.values()))
+
+    async def _finish(self, packs: Iterable[Unfinished]) -> None:
+        """Finish packs of one partition number in order."""
+        for unfinished in packs:
             held = unfinished.held
             await self.follow(held, unfinished.sent)
             if unfinished.outputs:

@@ -24,7 +24,7 @@ from stream_recon.domain.decode import Rejected, decode_pack
 from stream_recon.domain.discrepancies import AbsoluteLimits, Discrepancy, FeedCondition, Thresholds, alert_id
 from stream_recon.domain.events import Heartbeat, default_source
 from stream_recon.domain.work import Answer, CheckpointPart, Partial, in_parts
-from stream_recon.shell.clients import new_reader, offset_in, opened, read_spans
+from stream_recon.shell.clients import offset_in, read_spans_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,20 +118,21 @@ class Replay:
             window_us=0,
         )  # fmt: skip
 
-    async def run(self) -> Replayed:
+    async def run(self, reader: AIOKafkaConsumer) -> Replayed:
         """Read, compare, and say what stands at the cut.
+
+        `reader` is started, and nobody else's meanwhile.
 
         Raises:
             Cancelled: the run is over.
             KafkaError: the log cannot be read.
         """
         started = time.perf_counter()
-        async with opened(new_reader(self._settings)) as reader:
-            logs, truncated = await self._open(reader)
-            await self._read(reader, logs)
-            read_s = time.perf_counter() - started
-            if self._item.ends is None:
-                await self._settle(reader, logs)
+        logs, truncated = await self._open(reader)
+        await self._read(reader, logs)
+        read_s = time.perf_counter() - started
+        if self._item.ends is None:
+            await self._settle(reader, logs)
         settled_s = time.perf_counter() - started - read_s
         self._lane.tick({})
         self._lane.drain()
@@ -281,8 +282,8 @@ def parts_of(partial: Partial) -> list[Partial]:
     ]  # fmt: skip
 
 
-async def read_checkpoint(settings: WorkerSettings, partition: int, at: CheckpointAt) -> list[CheckpointPart]:
-    """The closing state of an earlier run; nothing, where it is not all there."""
+async def read_checkpoint(reader: AIOKafkaConsumer, tp: TopicPartition, at: CheckpointAt) -> list[CheckpointPart]:
+    """The closing state of an earlier run, from recon.partials.v1; nothing, where it is not all there."""
     found: list[CheckpointPart] = []
 
     def note(_: TopicPartition, record: Any) -> None:  # noqa: ANN401 - untyped
@@ -290,11 +291,9 @@ async def read_checkpoint(settings: WorkerSettings, partition: int, at: Checkpoi
         if isinstance(answer, CheckpointPart) and answer.run_id == at.run_id:
             found.append(answer)
 
-    tp = TopicPartition(settings.plan.name("partials"), partition)
-    async with opened(new_reader(settings)) as reader:
-        begins = await reader.beginning_offsets([tp])
+    begins = await reader.beginning_offsets([tp])
     if begins[tp] > at.first_offset:
         return []
-    await read_spans(settings, {tp: (at.first_offset, at.end_offset)}, note)
+    await read_spans_by(reader, {tp: (at.first_offset, at.end_offset)}, note)
     whole = [part.number for part in found] == list(range(1, len(found) + 1)) and found and found[-1].last
     return found if whole else []

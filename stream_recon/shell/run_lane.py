@@ -34,6 +34,7 @@ from stream_recon.domain.work import (
     WorkItem,
 )
 from stream_recon.shell import metrics
+from stream_recon.shell.clients import new_reader
 from stream_recon.shell.replaying import Cancelled, Replay, parts_of, read_checkpoint
 from stream_recon.strategies.registry import registry
 
@@ -96,8 +97,12 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         """By partition, the next offset to read."""
         self._over: set[str] = set()
         self._emergencies = _Emergencies()
+        self._registry = registry()
         self._arrived = asyncio.Event()
         self._reported_at = 0.0
+        self._reader = new_reader(settings, fetch_max_wait_ms=10)
+        self._checkpoints = new_reader(settings, fetch_max_wait_ms=10)
+        """One for each kind of topic: a client that is given other topics asks the cluster for them first."""
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap, group_id=f"{settings.group_id}-runs", enable_auto_commit=False,
             auto_offset_reset="earliest", session_timeout_ms=int(settings.session_timeout_s * 1000),
@@ -110,15 +115,16 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         Raises:
             KafkaError: the broker is lost.
         """
-        await self._consumer.start()
+        clients = self._consumer, self._reader, self._checkpoints
         try:
+            await asyncio.gather(*(client.start() for client in clients))
             self._consumer.subscribe([self._work], listener=self)
             working = [asyncio.create_task(work) for work in (self._take(), self._replay())]
             done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
         finally:
-            await self._consumer.stop()
+            await asyncio.gather(*(client.stop() for client in clients))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """What is queued of these is somebody else's now."""
@@ -185,6 +191,8 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             self._current = taken = self._waiting.popleft()
             if taken.item.run_id not in self._over:
                 await self._do(taken)
+            for client in (self._reader, self._checkpoints):
+                client.pause(*client.assignment())  # else it goes on asking for more
             self._current = None
 
     async def _do(self, taken: _Taken) -> None:
@@ -223,17 +231,23 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
 
     async def _replayed(self, taken: _Taken) -> Replayed:
         item = taken.item
-        strategy = registry().of(item.strategy)
+        strategy = self._registry.of(item.strategy)
         carried: list[CheckpointPart] = []
         notes: list[str] = []
+        started = time.perf_counter()
         if item.checkpoint is not None:
-            carried = await read_checkpoint(self._settings, taken.partition, item.checkpoint)
+            kept = TopicPartition(self._partials, taken.partition)
+            carried = await read_checkpoint(self._checkpoints, kept, item.checkpoint)
             if not carried:
                 notes.append(f"the closing state of run {item.checkpoint.run_id} is no longer there: it ran as full")
-        done = await Replay(self._settings, strategy, taken.partition, item, self, carried).run()
+        replay = Replay(self._settings, strategy, taken.partition, item, self, carried)
+        restored_s = time.perf_counter() - started
+        done = await replay.run(self._reader)
+        if carried:
+            done.partial.seconds["restore"] = restored_s
         if done.beyond:
             notes.append("a record was older than the checkpoint remembers: it ran as full")
-            done = await Replay(self._settings, strategy, taken.partition, item, self).run()
+            done = await Replay(self._settings, strategy, taken.partition, item, self).run(self._reader)
         done.partial.notes += notes
         return done
 

@@ -24,6 +24,8 @@ from stream_recon.strategies.registry import registry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiokafka import AIOKafkaConsumer
+
     from stream_recon.domain.results import Certificate, TopicCut
     from stream_recon.domain.work import CheckpointPart, Partial
     from stream_recon.shell.settings import WorkerSettings
@@ -98,11 +100,12 @@ async def verify(
     differ = [why for name, why in RULES_OF.items() if getattr(certificate, name) != used[name]]
     if differ:
         return Verified([*wrong, *differ], ["the log was not read again"], 0)
-    return await _again(settings, result, certificate, earlier, tell, wrong)
+    async with opened(new_reader(settings)) as reader:
+        return await _again(settings, reader, result, certificate, earlier, tell, wrong)
 
 
 async def _again(  # noqa: PLR0913, PLR0917 - as `verify`
-    settings: WorkerSettings, result: ReconciliationResult, certificate: Certificate,
+    settings: WorkerSettings, reader: AIOKafkaConsumer, result: ReconciliationResult, certificate: Certificate,
     earlier: Callable[[str], ReconciliationResult | None], tell: Callable[[int, int, int], None], wrong: list[str],
 ) -> Verified:  # fmt: skip
     partitions = sorted({cut.partition for cut in certificate.topics})
@@ -113,7 +116,8 @@ async def _again(  # noqa: PLR0913, PLR0917 - as `verify`
         if certificate.checkpoint is not None:
             before = earlier(certificate.checkpoint)
             at = before.checkpoints.get(str(partition)) if before is not None else None
-            carried = await read_checkpoint(settings, partition, at) if at is not None else []
+            kept = TopicPartition(settings.plan.name("partials"), partition)
+            carried = await read_checkpoint(reader, kept, at) if at is not None else []
             if not carried:
                 gone = f"partition {partition}: the closing state of run {certificate.checkpoint} is no longer there"
                 return Verified(wrong, [gone], 0)
@@ -127,7 +131,7 @@ async def _again(  # noqa: PLR0913, PLR0917 - as `verify`
         strategy = registry().of(certificate.strategy)
         try:
             replay = Replay(settings, strategy, partition, item, _Watched(partition, tell), carried)
-            partial = (await replay.run()).partial
+            partial = (await replay.run(reader)).partial
         except LookupError as error:
             return Verified(wrong, [f"{error}: the log does not keep them as long as the result"], 0)
         partials.append(partial)
