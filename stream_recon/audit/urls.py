@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 WRITES = "recon_writes"
 """The execution option of a transaction that writes."""
 _SHAPES = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
-_POSTGRES: dict[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": 30_000, "application_name": "stream-recon audit"}
+_POSTGRES: dict[str, Any] = {
+    "connect_timeout": 5, "tcp_user_timeout": 30_000, "application_name": "stream-recon audit",
+    "options": "-c lock_timeout=10s",  # who waits for a lock for ever shows nobody that the audit stands still
+}  # fmt: skip
 _BUSY_S = 10
 
 
