@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import localcontext
 from functools import partial
 from heapq import heappush
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stream_recon.core.causes import Cause, subjects_of
@@ -81,7 +82,7 @@ class AccountBook:
         self.promises = promises
         self._touched = books.touched
         self._fills_of = books.fills_of
-        self._causes_changed = books.causes_changed
+        self._cause_changed = books.cause_changed
         self._post = books.post
         venue = account.name.split("|", 1)[0]
         self._instruments: dict[str, Instrument | None] = {}
@@ -105,6 +106,8 @@ class AccountBook:
         """Meanwhile the newest fills, and the places of their records."""
         self._idle_seqs: tuple[list[int], list[int]] = ([], [])
         self._idle_limit = 2 * (kept or 0)
+        self._idle_until_us = UNKNOWN_US
+        """Just after the newest that there ever was of them."""
         self.idle_since_us = UNKNOWN_US
         """What lies before that time was known to nobody but a worker that is gone."""
         self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
@@ -171,6 +174,8 @@ class AccountBook:
             idle = self._idle[o]
             idle.append(fill)
             self._idle_seqs[o].append(seq)
+            if fill.ts_us >= self._idle_until_us:
+                self._idle_until_us = fill.ts_us + 1
             if not self.touched:
                 self.touch()
             if len(idle) > self._idle_limit:
@@ -199,7 +204,7 @@ class AccountBook:
         """Nobody sends what fills could be held against: only the newest are kept, should somebody begin to."""
         idle, seqs = self._idle[o], self._idle_seqs[o]
         gone = len(idle) - self._idle_limit // 2
-        self.know_since(max(kept.ts_us for kept in idle[:gone]) + 1)
+        self.know_since(max(map(_ts_us, idle[:gone])) + 1)
         del idle[:gone], seqs[:gone]
 
     def know_since(self, ts_us: int) -> None:
@@ -209,8 +214,9 @@ class AccountBook:
 
     def idle_until_us(self) -> int:
         """Just after the newest of the fills that nobody would know after a restart."""
-        times_us = [kept.ts_us + 1 for idle in self._idle for kept in idle]
-        return max(times_us, default=self.idle_since_us) if self.is_idle else UNKNOWN_US
+        if not self.is_idle:
+            return UNKNOWN_US
+        return self._idle_until_us if any(self._idle) else self.idle_since_us
 
     def promises_changed(self) -> None:
         """Something was heard for the first time."""
@@ -249,6 +255,7 @@ class AccountBook:
         if self.is_idle:
             self._idle[o].extend(moves)
             self._idle_seqs[o].extend(move.seq for move in moves)
+            self._idle_until_us = max(self._idle_until_us, *(move.ts_us + 1 for move in moves))
             return
         self.fold()
         for move in moves:
@@ -437,7 +444,10 @@ class AccountBook:
 
     def add_cause(self, name: str, ts_us: int, key: str, entries: EntriesOf = (None, None)) -> None:
         """A discrepancy of a trade or a ledger entry stands that others may follow from."""
-        if self.causes.get(name) != (ts_us, key, entries) or key:
+        known = self.causes.get(name)
+        if known != (ts_us, key, entries) or key:
+            if known is not None and known[0] != ts_us:
+                self._affected(name)
             self.causes[name] = (ts_us, key, entries)
             self._affected(name)
 
@@ -457,11 +467,15 @@ class AccountBook:
         return [self.cause(name) for name, (ts_us, _, _) in self.causes.items() if from_us <= ts_us <= to_us]
 
     def _affected(self, name: str) -> None:
-        self._causes_changed(self.account)
+        ts_us, key, _ = self.causes[name]
+        self._cause_changed(self.account, "fills" if key else "ledger", ts_us)
         if self.said:
             for subject in subjects_of(self.cause(name), self.instrument_of):
                 if subject in self.said:
                     self.judge_again(subject)
+
+
+_ts_us = attrgetter("ts_us")
 
 
 def _order(move: Move) -> tuple[int, int]:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from stream_recon.core.tell_drift import Span
     from stream_recon.core.trades import Rules, TradeBook
     from stream_recon.core.watermarks import Clock
+    from stream_recon.core.window_books import Matter
     from stream_recon.domain.discrepancies import Discrepancy
 
 
@@ -67,8 +68,8 @@ class Books:
         self.moves_of: MovesOf = trades.moves_of
         self.post: Callable[[Account, int, Entry], None] = _nobody
         """Who is told of ledger entries that are news."""
-        self.causes_changed: Callable[[Account], None] = _not_concerned
-        """Who is told that an account's discrepancies of trades or ledger entries are others."""
+        self.cause_changed: Callable[[Account, Matter, int], None] = _not_concerned
+        """Who is told that of an account's discrepancies of trades or ledger entries one of that time is another."""
         self.partition = partition
         self.directory = directory
         self.conditions = conditions
@@ -526,7 +527,7 @@ def _causes_span(finding: Finding) -> tuple[int, int]:
     return (first_us if finding.wide_us is None else min(first_us, finding.wide_us), last_us)
 
 
-def _not_concerned(_: Account) -> None:
+def _not_concerned(_account: Account, _matter: Matter, _ts_us: int) -> None:
     pass
 
 

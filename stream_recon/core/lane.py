@@ -76,7 +76,7 @@ class Lane:
         self.windows.in_doubt = self.conditions.in_doubt
         self.windows.causes = self.books.causes_of_drift
         self.books.post = self.windows.post
-        self.books.causes_changed = self.windows.causes_changed
+        self.books.cause_changed = self.windows.cause_changed
         self.newest_us: dict[tuple[Origin, Stream], int] = {}
         """Kafka's time of the newest record of each topic."""
         self.errands = Errands()
@@ -245,7 +245,7 @@ class Lane:
             self.book.say_again()
             self.books.say_again()
             for account in list(self.directory.accounts.values()):
-                self.windows.causes_changed(account)
+                self.windows.say_again(account)
 
     def restore_tuned(self, critical: Decimal, warning: Decimal, *, enable_alerts: bool) -> bool:
         """The same, while what stands is still to be judged again anyway; gives whether the limits are others."""

@@ -11,6 +11,7 @@ from stream_recon.core.watermarks import NEVER_US
 if TYPE_CHECKING:
     from stream_recon.core.accounts import Account, Feeds
     from stream_recon.core.ledger import Entry
+    from stream_recon.core.nets import Net
     from stream_recon.domain.events import Fill
 
 Matter = Literal["fills", "ledger"]
@@ -22,7 +23,7 @@ Half = tuple[int, Move]
 class Track:
     """One account and instrument, or asset."""
 
-    __slots__ = ("base", "moved", "said", "touched", "windows")
+    __slots__ = ("base", "moved", "said", "shown", "touched", "windows")
 
     def __init__(self) -> None:
         self.windows: dict[int, Window] = {}
@@ -30,6 +31,8 @@ class Track:
         """What no record will change any more."""
         self.said: set[int] = set()
         """Windows of which a drift has ever been published, as far back as that may be asked again."""
+        self.shown: dict[int, Net] = {}
+        """Drifts as they were published, of windows of which nothing else has become known since."""
         self.touched: set[int] = set()
         """Windows changed since the last drain."""
         self.moved = False
@@ -43,6 +46,7 @@ class Track:
     def window(self, number: int) -> Window:
         """The window, known or new, to be changed."""
         self.touched.add(number)
+        self.shown.pop(number, None)
         window = self.windows.get(number)
         if window is None:
             window = self.windows[number] = Window()

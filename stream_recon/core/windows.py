@@ -277,6 +277,7 @@ class Windows:
         if number <= track.base.end:
             track.base.shift(number, gap)
             track.moved = True
+            track.shown.pop(number, None)
             return
         within_us = self._within_us(book)
         for near in (number - 1, number):
@@ -304,13 +305,29 @@ class Windows:
                 self._look_soon(book)
                 self._look_at(book, 0)
 
-    def causes_changed(self, account: Account) -> None:
-        """Look again at an account of which a drift is told: what it follows from may be another."""
+    def cause_changed(self, account: Account, matter: Matter, ts_us: int) -> None:
+        """Look again at drifts that may follow from something that stands, or stood, at that time."""
+        book = self.books.get(book_name(account.name, matter))
+        if book is not None:
+            number = ts_us // self.length_us
+            self._say_again(book, lambda told: told in {number - 1, number})
+
+    def say_again(self, account: Account) -> None:
+        """Look again at all drifts of an account: other limits hold."""
         for matter in MATTERS:
             book = self.books.get(book_name(account.name, matter))
-            if book is not None and any(track.said for track in book.tracks.values()):
-                self._look_soon(book)
-                self._look_at(book, 0)
+            if book is not None:
+                self._say_again(book, lambda _: True)
+
+    def _say_again(self, book: Book, concerned: Callable[[int], bool]) -> None:
+        found = False
+        for track in book.tracks.values():
+            for number in filter(concerned, track.said):
+                track.shown.pop(number, None)
+                found = True
+        if found:
+            self._look_soon(book)
+            self._look_at(book, 0)
 
     def settle(self) -> None:
         """Look at once at what came late: the feeds fell silent, and may not pass another second."""
@@ -365,20 +382,25 @@ class Windows:
     def _say(self, book: Book, subject: str, chain: Chain) -> None:
         """Publish what stands, and clear what does not."""
         track = book.tracks[subject]
-        for number in sorted(chain.told):
+        for number, drift in sorted(chain.told.items()):
+            if track.shown.get(number) == drift:
+                continue
             span = self._span(book, subject, number)
             if number not in track.said:
                 if self.in_doubt(span):
                     continue
                 track.said.add(number)
                 track.moved = True
-            self.register.assert_open(self._alert(book, span, chain.told[number]))
+            self.register.assert_open(self._alert(book, span, drift))
+            track.shown[number] = dict(drift)
         for number in sorted(track.said - chain.told.keys()):
             self._clear(book, subject, number)
 
     def _clear(self, book: Book, subject: str, number: int) -> None:
         """Publish that a drift is over."""
-        window = book.tracks[subject].windows.get(number)
+        track = book.tracks[subject]
+        track.shown.pop(number, None)
+        window = track.windows.get(number)
         late = window is None or not window.residual()
         self.register.clear(drift_alert_id(self._span(book, subject, number)), late=late)
 
@@ -457,6 +479,7 @@ class Windows:
                     self._clear(book, subject, old)
                 self.register.forget(alert_id, known_us)
                 track.said.discard(old)
+                track.shown.pop(old, None)
             track.moved = True
         self._forget_halves(book, number)
 
