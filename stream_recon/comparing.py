@@ -122,4 +122,5 @@ class Comparison:
         return Partial(
             run_id=run_id, partition=0, discrepancies=found.discrepancies, conditions=found.conditions,
             unsettled=found.unsettled, topics=cuts, counts=counts | found.verdicts, pending=found.pending,
+            reported=list(found.reported),
         )  # fmt: skip

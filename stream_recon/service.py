@@ -165,8 +165,6 @@ class ReconciliationRun:
 def _pessimistic(result: ReconciliationResult, comparison: Comparison, unknown: list[str]) -> ReconciliationResult:
     """What was not read, or not understood, does not agree."""
     notes = [f"account {name} is in neither source" for name in unknown]
-    if result.total_records_processed == 0:
-        notes.append("there were no records: nothing was compared")
     if comparison.rejected:
         bad = comparison.rejected[0]
         notes.append(

@@ -94,7 +94,8 @@ def answer_of(run_id: str, partition: int, **more: Any) -> Partial:
     cut = TopicCut(
         topic="fills", partition=partition, first_offset=0, end_offset=7, records=7, digest="d", watermarks={}
     )
-    return Partial(run_id=run_id, partition=partition, topics=[cut], counts={"consumed": 7, "matched": 3}, **more)
+    counts = {"consumed": 7, "matched": 3}
+    return Partial(run_id=run_id, partition=partition, topics=[cut], counts=counts, reported=["fill"], **more)
 
 
 def handed(effects: Sequence[Effect]) -> list[WorkItem]:

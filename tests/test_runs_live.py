@@ -22,7 +22,7 @@ from tests.commands import run
 from tests.deployment import Deployment
 from tests.oracles.worlds import ROOT, written
 from tests.runs import answer_at, ask, now_us, perform, produce, result_of, results_of
-from tests.told import recorded, stated, wanted
+from tests.told import identities_told, recorded, stated, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,9 +68,10 @@ def test_every_type_started_from_the_control_topic_says_what_the_oracle_says(
         recordings, type=kind, accounts=accounts_of(name), cut_us=newest_us(name), params=LONG_AGO, issued_by="ann"
     )
     result = result_of(recordings, command_id)
-    assert (result.type, result.status, result.errors) == (kind, "completed", [])
-    assert [each.status for each in results_of(recordings, command_id)] == ["running", "completed"]
     strategy = next(each for each in NINE if each.type == kind)
+    status = "completed" if {*strategy.identities} & identities_told(recorded(name)) else "partial"
+    assert (result.type, result.status, result.errors) == (kind, status, [])
+    assert [each.status for each in results_of(recordings, command_id)] == ["running", status]
     expected = wanted(recorded(name), strategy.identities)
     if kind == "real_time":  # its window holds the last minutes of the recording only
         assert not stated(result.discrepancies) - expected
@@ -104,6 +105,38 @@ def test_verify_holds_for_a_full_run_of_a_recording(recordings: Deployment) -> N
     done = run("verify", result.reconciliation_id, "-o", "json", env=recordings.env)
     assert (done.code, done.json["holds"]) == (0, True), done.err
     assert done.json["records"] == result.total_records_processed
+
+
+def test_a_side_that_never_spoke_is_not_settled_and_nothing_is_agreed(
+    broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("silent")
+    place = Small(broker.bootstrap_servers, folder, Contracts(), hyperliquid_instruments())
+    place.start_us = now_us() - 120 * SECOND_US
+    place.worker()
+    try:
+        cut_us = place.tell(folder, 20, 20)
+        for kind in ("full", "incremental", "trade_only"):
+            result = perform(place, kind, cut_us=cut_us, params={"timeout_seconds": 2})
+            assert result.status == "partial"
+            assert result.certificate is not None
+            never = [each for each in result.certificate.unsettled if each.origin == "exchange"]
+            assert {(each.stream, each.watermark_us) for each in never} == {("fills", -1)}
+            assert sum(each.waiting for each in never) == result.summary.by_verdict["INDETERMINATE"] == 20
+        emergency = perform(place, "emergency", cut_us=cut_us)
+        assert emergency.summary.by_verdict["INDETERMINATE"] == 20
+        assert not emergency.is_clean
+        done = run("run", emergency.reconciliation_id, env=place.env)
+        assert done.code == 1
+        assert "agree" not in done.out
+        assert "20 records are not decided yet" in done.out
+        for kind, lacking in (("balance_only", "balances"), ("position_only", "positions")):
+            result = perform(place, kind, cut_us=cut_us, params={"timeout_seconds": 2})
+            assert (result.status, result.notes) == (
+                "partial", [f"nothing was compared: nobody has reported any {lacking}"],
+            )  # fmt: skip
+    finally:
+        place.close()
 
 
 # -- a small deployment, whose feeds end now ---------------------------------------------------------------------------

@@ -193,7 +193,18 @@ def test_a_run_that_takes_too_long_is_failed() -> None:
 
 def test_no_records_are_no_agreement() -> None:
     result = perform(internal=Records([]), exchange=Records([]))
-    assert (result.status, result.notes) == ("partial", ["there were no records: nothing was compared"])
+    assert result.status == "partial"
+    assert result.notes == ["nothing was compared: nobody has reported any fills, orders, positions, balances"]
+
+
+@pytest.mark.parametrize(("kind", "lacking"), [("balance_only", "balances"), ("position_only", "positions")])
+def test_fills_alone_say_nothing_of_positions_and_balances(kind: str, lacking: str) -> None:
+    result = perform(kind)
+    assert (result.status, result.notes) == ("partial", [f"nothing was compared: nobody has reported any {lacking}"])
+    assert result.summary.by_verdict["MATCHED"] == 0
+    assert not result.is_clean
+    assert perform("full").summary.not_reported == ["order", "position", "balance"]
+    assert perform("full").is_clean
 
 
 def test_what_cannot_be_understood_makes_a_run_partial() -> None:
@@ -205,7 +216,8 @@ def test_what_cannot_be_understood_makes_a_run_partial() -> None:
 
 def test_an_account_that_does_not_exist_and_an_empty_list_are_told() -> None:
     result = perform(accounts=["venue|bob"])
-    assert (result.status, result.notes[0]) == ("partial", "account venue|bob is in neither source")
+    assert result.status == "partial"
+    assert "account venue|bob is in neither source" in result.notes
     result = perform(accounts=[])
     assert result.status == "failed"
     assert "name at least one" in result.errors[0]

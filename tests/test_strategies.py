@@ -16,7 +16,7 @@ import pytest
 from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.service import ReconciliationStrategyFactory
 from stream_recon.strategies.registry import NINE, registry
-from tests.told import faulty, recorded, stated, wanted, whole
+from tests.told import faulty, identities_told, recorded, stated, wanted, whole
 
 if TYPE_CHECKING:
     from stream_recon.domain.results import ReconciliationResult
@@ -41,8 +41,10 @@ def test_every_type_says_of_a_real_recording_what_the_oracle_says(kind: str, nam
     assert not stated(result.discrepancies) - wanted(one, identities)
     if kind != "real_time":  # it looks at the last minutes only
         assert stated(result.discrepancies) == wanted(one, identities)
+    nothing = [note for note in result.notes if note.startswith("nothing was compared")]
+    assert bool(nothing) == (not identities_told(one) & {*identities})
     # Live types do not wait for what is still inside grace, and say so.
-    assert result.status == ("partial" if kind == "emergency" else "completed")
+    assert result.status == ("partial" if kind == "emergency" or nothing else "completed")
 
 
 def test_full_finds_in_the_recording_the_one_true_break() -> None:

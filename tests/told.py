@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,14 @@ IDENTITY_OF = {"order_mismatch": "order", "position_mismatch": "position"}
 def wanted(one: Told, identities: Iterable[str]) -> Counter[Any]:
     """What the oracle says of these."""
     return Counter(plainly(each) for each in one.standing if IDENTITY_OF.get(each.kind, "balance") in identities)
+
+
+def identities_told(one: Told) -> set[str]:
+    """Of which identities a recording has any record."""
+    told = {json.loads(line)["type"] for line in one.lines}
+    by_type = {"fill": {"trade", "net_change"}, "order": {"order"}, "position": {"position"}, "balance": {"balance"},
+               "ledger": {"balance", "net_change"}}  # fmt: skip
+    return {identity for kind in told for identity in by_type.get(kind, ())}
 
 
 def whole(result: ReconciliationResult) -> dict[str, bytes]:

@@ -208,7 +208,7 @@ def _answer(
         for remark in _remarks(outcome, result):
             say(remark, quiet=quiet and remark.startswith("No record"))
         say(_sentence(summary), quiet=quiet and outcome.lines > 0)
-    if result is not None and result.status != "completed":
+    if result is not None and not result.is_clean:
         raise typer.Exit(1)
     if breaks or conditions or outcome.rejected or not outcome.lines:
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_recon.cli.answer import print_listing
+from stream_recon.core.results import words_of
 from stream_recon.core.wording import short_id
 
 if TYPE_CHECKING:
@@ -62,8 +63,11 @@ def show_run(out: Console, result: ReconciliationResult, *, certificate: bool = 
         left = result.discrepancies_found - len(result.discrepancies)
         if left > 0:
             out.print(f"and {left:,} more: `stream-recon breaks` lists them all", style="dim")
-    elif result.status == "completed" and result.certificate is not None:
+    elif result.is_clean:
         out.print("  Both sides agree.", style="green")
+    elif result.status == "completed" and result.certificate is not None:
+        undecided = result.summary.by_verdict["INDETERMINATE"]
+        out.print(f"  Nothing stands, but {undecided:,} records are not decided yet: look again later.", style="yellow")
     if certificate and result.certificate is not None:
         out.print()
         _show_certificate(out, result.certificate)
@@ -83,6 +87,8 @@ def _facts(result: ReconciliationResult) -> Iterable[str]:
     follow = f" ({summary.explained:,} follow from others)" if summary.explained else ""
     yield f"breaks: {kinds}{follow}"
     yield f"critical: {summary.critical_issues:,}; for a person: {result.manual_resolution_required:,}"
+    if summary.not_reported and len(summary.not_reported) < len(scope.identities):
+        yield f"not compared, for nobody has reported any: {words_of(summary.not_reported)}"
     if summary.pending:
         yield f"pending at the cut: {summary.pending:,}"
     if summary.net_amounts:

@@ -406,7 +406,6 @@ def _only(known: dict[str, ReconciliationResult], beginning: str) -> Reconciliat
 def _answer(result: ReconciliationResult, output: Format, *, certificate: bool = False) -> None:
     """Print a result, and leave with what it comes to."""
     from stream_recon.cli.answer import print_json
-    from stream_recon.domain.results import FINAL
 
     if output is Format.json:
         print_json(result)
@@ -416,7 +415,7 @@ def _answer(result: ReconciliationResult, output: Format, *, certificate: bool =
         show_run(console(), result, certificate=certificate)
     if result.status == "failed":
         raise typer.Exit(3)
-    if result.status not in FINAL or result.status == "partial" or result.discrepancies_found:
+    if not result.is_clean:
         raise typer.Exit(1)
 
 

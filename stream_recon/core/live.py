@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stream_recon.core.cases import judge
-from stream_recon.core.runs import digest, open_orders, watermarks, within
+from stream_recon.core.runs import digest, open_orders, reported, undecided, watermarks, within
 from stream_recon.core.scope import standing
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
@@ -43,7 +42,7 @@ def answer(lane: Lane, item: LiveItem, topics: Topics, reached: Mapping[str, int
     """What stands inside the scope now, in parts; `reached` is the first offset of each topic that is not applied."""
     scope, partition = item.scope, lane.partition or 0
     behind = not_reached(item, reached)
-    waiting, unheard = _fills(lane, scope)
+    waiting, unheard = undecided(lane, scope)
     first = Partial(
         run_id=item.run_id,
         partition=partition,
@@ -56,6 +55,7 @@ def answer(lane: Lane, item: LiveItem, topics: Topics, reached: Mapping[str, int
             for topic, records in behind.items()
         ],
         accounts=[name for name in scope.accounts or () if name in lane.directory.by_name],
+        reported=list(reported(lane, scope)),
     )
     parts = list(in_parts([*_conditions(lane, scope), *standing(lane.register.newest, scope)]))
     answers = [first, *(Partial(run_id=item.run_id, partition=partition) for _ in parts[1:])]
@@ -95,29 +95,3 @@ def _cuts(lane: Lane, topics: Topics, reached: Mapping[str, int]) -> list[TopicC
         )
         for topic, carried in topics.items()
     ]  # fmt: skip
-
-
-# -- what is pending --------------------------------------------------------------------------------------------------
-
-
-def _fills(lane: Lane, scope: Scope) -> tuple[int, int]:
-    """Fills that wait for their counterpart or differ inside grace, and those of which nobody promises one."""
-    if "trade" not in scope.identities:
-        return 0, 0
-    waiting = unheard = 0
-    for o in (0, 1):
-        for key, seen in lane.book.waiting[o].items():
-            account = lane.directory.of_key(key)
-            if _looked_at(scope, account.name, seen.ts_us):
-                promised = account.promised[1 - o]
-                waiting, unheard = waiting + promised, unheard + (not promised)
-    for key in lane.book.cases.undecided():
-        case, account = lane.book.cases[key], lane.directory.of_key(key)
-        clocks = account.clocks
-        judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
-        waiting += bool(judgement.pending) and _looked_at(scope, account.name, case.newest_us)
-    return waiting, unheard
-
-
-def _looked_at(scope: Scope, account: str, ts_us: int) -> bool:
-    return scope.from_us <= ts_us <= scope.to_us and within(scope, account)

@@ -14,11 +14,20 @@ from stream_recon.domain.discrepancies import auto_resolvable
 from stream_recon.domain.results import LISTED, NAMED, Certificate, ReconciliationResult, Scope, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+    from stream_recon.core.promises import Class
+    from stream_recon.domain.discrepancies import Discrepancy, FeedCondition, Identity
     from stream_recon.domain.work import Partial
 
+NEEDED: Mapping[Identity, frozenset[Class]] = {
+    "trade": frozenset({"fill"}),
+    "order": frozenset({"order"}),
+    "position": frozenset({"position"}),
+    "balance": frozenset({"balance", "ledger"}),
+    "net_change": frozenset({"fill", "ledger"}),
+}
+"""Records without any of which there is nothing to compare."""
 _SEVERITY_RANK = {"critical": 0, "warning": 1, "info": 2}
 TOP_ACCOUNTS = 10
 
@@ -75,6 +84,11 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
     counts = Counter[str]()
     for partial in ordered:
         counts.update(partial.counts)
+    summary = _summary(found, conditions, counts, ordered, scope)
+    nothing = summary.not_reported == [*scope.identities]
+    notes = [*begun.notes, *(note for partial in ordered for note in partial.notes)]
+    if nothing:
+        notes.append(f"nothing was compared: nobody has reported any {words_of(summary.not_reported)}")
     errors = [f"partition {partial.partition}: {error}" for partial in ordered for error in partial.errors]
     errors += [f"partition {number}: it did not answer in time" for number in sorted(missing)]
     certificate = Certificate(
@@ -92,7 +106,7 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
     result = structs.replace(
         begun,
         status="failed" if errors and all(partial.errors for partial in ordered) else
-        "partial" if errors or late or conditions else "completed",
+        "partial" if errors or late or conditions or nothing else "completed",
         end_time_us=end_us,
         total_records_processed=counts["consumed"],
         discrepancies_found=len(found),
@@ -100,9 +114,9 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
         manual_resolution_required=sum(
             not each.explained_by and each.alert_id not in corrected and not auto_resolvable(each) for each in found
         ),
-        summary=_summary(found, conditions, counts, ordered),
+        summary=summary,
         errors=[*begun.errors, *errors],
-        notes=list(dict.fromkeys([*begun.notes, *(note for partial in ordered for note in partial.notes)])),
+        notes=list(dict.fromkeys(notes)),
         config_version=rules.config_version,
         certificate=certificate,
         alert_ids=[each.alert_id for each in found],
@@ -137,18 +151,25 @@ def result_digest(result: ReconciliationResult) -> str:
 
 
 def _summary(
-    found: Sequence[Discrepancy], conditions: Sequence[FeedCondition], counts: Counter[str], partials: Sequence[Partial]
+    found: Sequence[Discrepancy],
+    conditions: Sequence[FeedCondition],
+    counts: Counter[str],
+    partials: Sequence[Partial],
+    scope: Scope,
 ) -> Summary:
+    heard = {kind for partial in partials for kind in partial.reported}
     accounts = Counter(each.account for each in found)
     seconds = Counter[str]()
     for partial in partials:
         seconds.update(partial.seconds)
     return Summary(
+        not_reported=[identity for identity in scope.identities if not NEEDED[identity] & heard],
         by_kind=_count(each.kind for each in found),
         by_severity=_count(each.severity for each in found),
         by_identity=_count(each.identity for each in found),
         by_verdict={
-            "MATCHED": counts["matched"], "BREAK": len(found), "UNVERIFIED": counts["unheard"],
+            "MATCHED": counts["matched"] if "trade" in scope.identities else 0,
+            "BREAK": len(found), "UNVERIFIED": counts["unheard"],
             "INDETERMINATE": counts["waiting"] + counts["unverified"] + counts["rejected"],
         },
         indeterminate=_count(each.reason for each in conditions),
@@ -159,6 +180,13 @@ def _summary(
         top_accounts=sorted(accounts.items(), key=lambda each: (-each[1], each[0]))[:TOP_ACCOUNTS],
         seconds={stage: round(took, 3) for stage, took in sorted(seconds.items())},
     )  # fmt: skip
+
+
+def words_of(identities: Iterable[Identity]) -> str:
+    """The records that identities compare, in words."""
+    words = {"trade": "fills", "order": "orders", "position": "positions", "balance": "balances",
+             "net_change": "fills or ledger entries"}  # fmt: skip
+    return ", ".join(words[identity] for identity in identities)
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec import structs
 
+from stream_recon.core.cases import judge
 from stream_recon.core.orders import ENDED
 from stream_recon.core.watermarks import UNKNOWN_US
 from stream_recon.domain.decode import Rejected
@@ -124,7 +125,8 @@ class Found(NamedTuple):
     pending: int
     """Records inside grace at the cut, and orders that are still open."""
     verdicts: dict[str, int]
-    """`unheard`: fills that nobody sends a counterpart of."""
+    """`unheard`: fills that nobody promises a counterpart of."""
+    reported: list[Class]
 
 
 def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *, pending: bool = True) -> Found:
@@ -141,7 +143,7 @@ def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *
             discrepancies.append(as_found(alert, strategy))
     discrepancies.sort(key=lambda each: each.alert_id)
     conditions.sort(key=lambda each: each.alert_id)
-    waiting, unheard = _waiting(lane, scope)
+    waiting, unheard = undecided(lane, scope)
     still_open = open_orders(lane, scope)
     return Found(
         discrepancies,
@@ -149,6 +151,7 @@ def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *
         unsettled(lane, scope, streams),
         waiting + still_open if pending else 0,
         {"unheard": unheard, "waiting": waiting if pending else 0},
+        reported(lane, scope),
     )
 
 
@@ -201,26 +204,48 @@ def unsettled(lane: Lane, scope: Scope, streams: Collection[Stream]) -> list[Uns
 
 
 def _clocks(account: Account, scope: Scope) -> Iterable[Clock]:
-    """The clocks that conclusions about an account wait for."""
+    """The clocks that conclusions about an account wait for.
+
+    Of fills that one side sends also the other side's, heard or not, unless it sends none by contract: that it has not
+    spoken yet proves nothing.
+    """
+    promised = [account.clocks[o] for o in (0, 1) if account.feeds.promises[o] != "absent"]
     if account.book is None:
-        return [account.clocks[o] for o in (0, 1) if account.feeds.promises[o] != "absent"]
+        return promised
     classes = tuple(dict.fromkeys(kind for identity in scope.identities for kind in CLASSES_OF[identity]))
-    return account.book.promises.waited_for(classes)
+    waited_for = account.book.promises.waited_for(classes)
+    if "trade" in scope.identities and any("fill" in heard for heard in account.heard):
+        return list(dict.fromkeys([*waited_for, *promised]))
+    return waited_for
 
 
-def _waiting(lane: Lane, scope: Scope) -> tuple[int, int]:
-    """Fills up to the cut that wait for their counterpart, and those of which none is sent."""
+def undecided(lane: Lane, scope: Scope) -> tuple[int, int]:
+    """Fills that wait for their counterpart or differ inside grace, and those of which nobody promises one."""
+    if "trade" not in scope.identities:
+        return 0, 0
     waiting = unheard = 0
-    accounts: dict[str, Account | None] = {
-        account.name: account for account in lane.directory.accounts.values() if within(scope, account.name)
-    }
     for o in (0, 1):
         for key, seen in lane.book.waiting[o].items():
-            account = accounts.get(key.split("\x1f", 1)[0])
-            if account is not None and seen.ts_us <= scope.to_us:
-                absent = account.feeds.promises[1 - o] == "absent"
-                unheard, waiting = unheard + absent, waiting + (not absent)
+            account = lane.directory.of_key(key)
+            if _looked_at(scope, account.name, seen.ts_us):
+                promised = account.promised[1 - o]
+                waiting, unheard = waiting + promised, unheard + (not promised)
+    for key in lane.book.cases.undecided():
+        case, account = lane.book.cases[key], lane.directory.of_key(key)
+        clocks = account.clocks
+        judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
+        waiting += bool(judgement.pending) and _looked_at(scope, account.name, case.newest_us)
     return waiting, unheard
+
+
+def _looked_at(scope: Scope, account: str, ts_us: int) -> bool:
+    return scope.from_us <= ts_us <= scope.to_us and within(scope, account)
+
+
+def reported(lane: Lane, scope: Scope) -> list[Class]:
+    """The classes of records that either side has sent of the venues of these accounts."""
+    accounts = [account for account in lane.directory.accounts.values() if within(scope, account.name)]
+    return sorted({kind for account in accounts for heard in account.heard for kind in heard})
 
 
 def open_orders(lane: Lane, scope: Scope) -> int:

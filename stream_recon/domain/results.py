@@ -105,6 +105,8 @@ class Certificate(Struct, kw_only=True):
 class Summary(Struct, kw_only=True):
     """What a result amounts to."""
 
+    not_reported: list[Identity] = []
+    """Identities that nobody sent a record for: nothing was compared there."""
     by_kind: dict[str, int] = {}
     by_severity: dict[str, int] = {}
     by_identity: dict[str, int] = {}
@@ -127,6 +129,12 @@ class Summary(Struct, kw_only=True):
 
 class ReconciliationResult(Struct, kw_only=True):
     """What one run came to."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether both sides agree: it was completed, nothing stands, and nothing waits to be decided."""
+        undecided = self.summary.by_verdict.get("INDETERMINATE", 0)
+        return self.status == "completed" and not (self.discrepancies_found or self.conditions or undecided)
 
     reconciliation_id: str
     type: str

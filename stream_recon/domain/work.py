@@ -124,6 +124,8 @@ class Partial(Struct, kw_only=True, tag_field="answer", tag="partial"):
     """The run on whose closing state it was built."""
     accounts: list[str] = []
     """Of the accounts that were asked for, those it knows."""
+    reported: list[str] = []
+    """The classes of records (fill, order, position, balance, ledger) that either side has sent."""
 
 
 class Progress(Struct, kw_only=True, tag_field="answer", tag="progress"):

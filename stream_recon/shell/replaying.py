@@ -236,7 +236,7 @@ class Replay:
             run_id=self._item.run_id, partition=self._partition, discrepancies=found.discrepancies,
             conditions=[*found.conditions, *truncated], unsettled=found.unsettled, topics=self._cuts(logs),
             counts=counts, pending=found.pending, accounts=[name for name in scope.accounts or () if name in known],
-            checkpoint_of=self._began_from,
+            checkpoint_of=self._began_from, reported=list(found.reported),
         )  # fmt: skip
 
     def _cuts(self, logs: list[_Log]) -> list[TopicCut]:
