@@ -129,8 +129,13 @@ class Found(NamedTuple):
     reported: list[Class]
 
 
-def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *, pending: bool = True) -> Found:
-    """What stands in a lane, of a scope. Nothing may be left undrained."""
+def find(  # noqa: PLR0913 - of what, and how
+    lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *, pending: bool = True, kept_us: int = 0
+) -> Found:
+    """What stands in a lane, of a scope. Nothing may be left undrained.
+
+    `kept_us`: from when on (event time) all logs hold what was told; of what is older nothing is said.
+    """
     discrepancies: list[Discrepancy] = []
     conditions: list[FeedCondition] = []
     for alert in lane.register.newest.values():
@@ -139,7 +144,7 @@ def find(lane: Lane, scope: Scope, streams: Collection[Stream], strategy: str, *
         if isinstance(alert, FeedCondition):
             if alert.stream in streams and (alert.account is None or within(scope, alert.account)):
                 conditions.append(structs.replace(alert, version=1, transition="OPENED", status="OPEN", reopened=0))
-        elif covers(scope, alert):
+        elif covers(scope, alert) and _began_us(alert) >= kept_us:
             discrepancies.append(as_found(alert, strategy))
     discrepancies.sort(key=lambda each: each.alert_id)
     conditions.sort(key=lambda each: each.alert_id)
@@ -167,6 +172,11 @@ def covers(scope: Scope, alert: Discrepancy) -> bool:
         and within(scope, alert.account)
         and scope.from_us <= _time_us(alert) <= scope.to_us
     )
+
+
+def _began_us(alert: Discrepancy) -> int:
+    """Since when records matter to it."""
+    return alert.event_us if alert.interval is None else min(alert.interval.from_us, alert.event_us)
 
 
 def _time_us(alert: Discrepancy) -> int:

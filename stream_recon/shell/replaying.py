@@ -81,6 +81,10 @@ class _Log:
         self.tp, self.carried = tp, carried
         self.position, self.end = start, end
         self.newest_us = -1
+        self.is_truncated = False
+        """Records that the run asked for have expired."""
+        self.firsts_us: dict[str, int] = {}
+        """By source, the time of the first event that is left, where some have expired."""
         self.tape = Tape(tp.topic, tp.partition, start)
 
 
@@ -162,11 +166,13 @@ class Replay:
                 )
             asked = self._item.ends
             end = min(asked.get(tp.topic, ends[tp]), ends[tp]) if asked is not None else ends[tp]
-            logs.append(_Log(tp, carried, start, end))
+            log = _Log(tp, carried, start, end)
+            logs.append(log)
             reader.seek(tp, start)
             if 0 < begins[tp] == at == start and first is not None:
                 first_us = first.timestamp * 1000
                 if first_us > self._item.scope.from_us:
+                    log.is_truncated = True
                     truncated.append(self._truncated(tp, carried, first_us))
         return logs, truncated
 
@@ -178,7 +184,7 @@ class Replay:
             source=default_source(origin, "*"), stream=stream, partition=tp.partition, account=None, since_us=first_us,
             waiting=0,
             cause=f"{tp.topic} partition {tp.partition} keeps nothing from before this time, and what was asked for "
-            "begins earlier: lengthen its retention, or ask for a shorter lookback",
+            "begins earlier, of which nothing is said: lengthen its retention, or ask for a shorter lookback",
         )  # fmt: skip
 
     async def _read(self, reader: AIOKafkaConsumer, logs: list[_Log]) -> None:
@@ -202,6 +208,11 @@ class Replay:
         events = decode_pack(values, keys, times_us, origin, stream, counts)
         for record, time_us in zip(records, times_us, strict=True):
             log.tape.add(record.offset, time_us, record.key, record.value)
+        if log.is_truncated:
+            for event in events:
+                if not isinstance(event, Rejected | Heartbeat):
+                    source = event.source or default_source(origin, event.venue)
+                    log.firsts_us.setdefault(source, event.ts_us)
         newest_us = max(map(_time_us, events), default=-1)
         log.newest_us = max(log.newest_us, newest_us)
         batch = Batch(
@@ -227,8 +238,9 @@ class Replay:
     def _partial(self, logs: list[_Log], truncated: list[FeedCondition]) -> Partial:
         scope = self._item.scope
         found = find(
-            self._lane, scope, self._strategy.streams, self._item.type, pending=self._config.include_pending_trades
-        )
+            self._lane, scope, self._strategy.streams, self._item.type, pending=self._config.include_pending_trades,
+            kept_us=self._kept_us(logs),
+        )  # fmt: skip
         counts = self._lane.counts | found.verdicts
         counts["consumed"] = self._records  # of a lane that goes on, what is new
         known = self._lane.directory.by_name
@@ -238,6 +250,13 @@ class Replay:
             counts=counts, pending=found.pending, accounts=[name for name in scope.accounts or () if name in known],
             checkpoint_of=self._began_from, reported=list(found.reported),
         )  # fmt: skip
+
+    def _kept_us(self, logs: list[_Log]) -> int:
+        """From when on all logs hold what was told: what is kept of a source is in order by its contract."""
+        firsts_us = [us for log in logs for us in log.firsts_us.values()]
+        accounts = self._lane.directory.accounts.values()
+        wait_us = max((max(account.grace_us) + max(account.within_us) for account in accounts), default=0)
+        return max(firsts_us) + wait_us if firsts_us else 0
 
     def _cuts(self, logs: list[_Log]) -> list[TopicCut]:
         far = watermarks(self._lane)
