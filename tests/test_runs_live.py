@@ -139,6 +139,46 @@ def test_a_side_that_never_spoke_is_not_settled_and_nothing_is_agreed(
         place.close()
 
 
+def test_partitions_that_cannot_go_on_from_a_checkpoint_are_read_anew_and_verify_knows_which(
+    broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("anew")
+    place = Small(broker.bootstrap_servers, folder, PROMPT, hyperliquid_instruments())
+    place.start_us = now_us() - 120 * SECOND_US
+    place.worker()
+    try:
+        first = perform(place, "full", cut_us=place.tell(folder, 90, 2))
+        assert first.status == "completed"
+        late = partition_of("simex|desk-3", place.plan.partitions)
+        for origin in ORIGINS:
+            old = {
+                "type": "fill", "origin": origin, "venue": "simex", "account_id": "desk-3", "event_id": f"{origin}-old",
+                "ts_us": place.start_us - 7200 * SECOND_US, "instrument": "BTC-USD", "trade_id": "OLD",
+                "order_id": "O1", "side": "buy", "qty": "1" if origin == "internal" else "2", "price": "1",
+            }  # fmt: skip
+            value = msgspec.json.encode(old)
+            produce(place, f"{origin}.fills", value, key=b"simex|desk-3", partition=late)
+        cut_us = place.tell(folder, 30, 1)
+        expired = partition_of("simex|desk-1", place.plan.partitions)
+        assert expired != late
+        topic = place.plan.source("exchange", "fills")
+        ends = first.certificate.topics if first.certificate is not None else []
+        [end] = [cut.end_offset for cut in ends if (cut.topic, cut.partition) == (topic, expired)]
+        asyncio.run(_cut_off(place.servers, TopicPartition(topic, expired), end + 1))
+        result = perform(place, "incremental", cut_us=cut_us)
+        assert result.certificate is not None
+        assert (result.certificate.checkpoint, result.certificate.anew) == (
+            first.reconciliation_id, sorted([late, expired]),
+        )  # fmt: skip
+        assert any("older than the checkpoint remembers" in note for note in result.notes)
+        assert any("are no longer there: it ran as full" in note for note in result.notes)
+        assert "OLD" in {each.trade_id for each in result.discrepancies}
+        done = run("verify", result.reconciliation_id, "-o", "json", env=place.env)
+        assert (done.code, done.json["holds"]) == (0, True), (done.out, done.err)
+    finally:
+        place.close()
+
+
 # -- a small deployment, whose feeds end now ---------------------------------------------------------------------------
 
 PROMPT = Contracts(contracts=tuple(FeedContract(origin=o, grace_us=SECOND_US, order_within_us=0) for o in ORIGINS))

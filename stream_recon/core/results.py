@@ -71,7 +71,7 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
     """The result of a run whose partitions have answered.
 
     `corrected`: ids of discrepancies that this run corrected; `absolved`: of those that earlier ones did; `missing`:
-    partitions that did not answer in time.
+    partitions that did not answer in time; `checkpoint`: the run on whose closing state they were asked to go on.
     """
     ordered = sorted(partials, key=lambda each: each.partition)
     everything = sorted(
@@ -100,7 +100,8 @@ def conclude(  # noqa: PLR0913 - all that a result is made of
         rejected=counts["rejected"],
         absolved=sorted(absolved),
         verdicts_digest=digest(everything, conditions, late, sorted(counts.items())),
-        checkpoint=checkpoint,
+        checkpoint=checkpoint if any(partial.checkpoint_of == checkpoint for partial in ordered) else None,
+        anew=[partial.partition for partial in ordered if checkpoint is not None and partial.checkpoint_of is None],
         **rules._asdict(),
     )
     result = structs.replace(

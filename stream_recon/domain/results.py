@@ -100,6 +100,9 @@ class Certificate(Struct, kw_only=True):
     found again."""
     checkpoint: str | None = None
     """The run on whose closing state this one was built."""
+    anew: list[int] = []
+    """Partitions that were read from the beginning all the same: something was older than that state remembers, or the
+    state or what came after it has expired."""
 
 
 class Summary(Struct, kw_only=True):

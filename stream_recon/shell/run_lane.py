@@ -242,12 +242,20 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
                 notes.append(f"the closing state of run {item.checkpoint.run_id} is no longer there: it ran as full")
         replay = Replay(self._settings, strategy, taken.partition, item, self, carried)
         restored_s = time.perf_counter() - started
-        done = await replay.run(self._reader)
-        if carried:
-            done.partial.seconds["restore"] = restored_s
-        if done.beyond:
-            notes.append("a record was older than the checkpoint remembers: it ran as full")
+        again = ""
+        try:
+            done = await replay.run(self._reader)
+        except LookupError as error:
+            if not carried:
+                raise
+            again = f"since the checkpoint {error}"
+        else:
+            again = "a record was older than the checkpoint remembers" if done.beyond else ""
+        if again:
+            notes.append(f"partition {taken.partition}: {again}: it ran as full")
             done = await Replay(self._settings, strategy, taken.partition, item, self).run(self._reader)
+        elif carried:
+            done.partial.seconds["restore"] = restored_s
         done.partial.notes += notes
         return done
 

@@ -113,7 +113,7 @@ async def _again(  # noqa: PLR0913, PLR0917 - as `verify`
     unchecked: list[str] = []
     for partition in partitions:
         carried: list[CheckpointPart] = []
-        if certificate.checkpoint is not None:
+        if certificate.checkpoint is not None and partition not in certificate.anew:
             before = earlier(certificate.checkpoint)
             at = before.checkpoints.get(str(partition)) if before is not None else None
             kept = TopicPartition(settings.plan.name("partials"), partition)

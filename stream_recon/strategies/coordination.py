@@ -427,10 +427,9 @@ class Board:
         partials = self._with_unknown_accounts(plan.scope, partials)
         by = self.known.known.get(plan.strategy, FULL)
         gone, corrections = self._corrections(active, by, partials)
-        carried = {partial.checkpoint_of for partial in partials}
         ended = conclude(
             structs.replace(result, plan=None), plan.scope, rules, partials, end_us=now_us, missing=active.missing,
-            checkpoint=plan.checkpoint if carried == {plan.checkpoint} else None, absolved=gone,
+            checkpoint=plan.checkpoint, absolved=gone,
             corrected={each.alert_id for each in corrections if not each.dry_run},
         )  # fmt: skip
         if would := sum(each.dry_run for each in corrections):
