@@ -232,7 +232,7 @@ class AccountBook:
                 counted = self.counted[o]
                 for move in moves:
                     self.states.move(o, move)
-                    if track_orders and move.sign and move.seq > counted:
+                    if track_orders and move.seq > counted:
                         self.order_due(self.orders.move(o, move))
                 if moves:
                     self.counted[o] = self.seqs[o]
