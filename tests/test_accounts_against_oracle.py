@@ -50,6 +50,13 @@ def test_any_account_ends_as_the_oracle_says(rng: random.Random) -> None:
         ("orders", 60),  # causes that cleared, after a restart
         ("orders", 77),  # evidence that changed, and nothing else
         ("orders", 936),  # fills judged by a heartbeat explain orders at once
+        ("orders", 8212),  # busts of busts that come out of order, beside a hole in the numbers
+        ("orders", 101678),  # a cause that comes to another amount than it did
+        ("orders", 201555),  # a record that its feed had overtaken when its order was due
+        ("positions", 300104),  # what moved until the rest came, and then had not
+        ("positions", 300838),  # patience with a first snapshot, when a feed is heard for the first time
+        ("balances", 301900),  # parts of balances, when a feed is heard for the first time
+        ("positions", 101174),  # what is told again of the moment of a fill, after something else of that moment
         ("ledger", 28),  # the first record after a restart
         ("ledger", 99),  # holes in numbers that lie on several topics
         ("balances", 31),  # which of several doubts is told
@@ -67,6 +74,8 @@ def test_any_account_ends_as_the_oracle_says(rng: random.Random) -> None:
         ("mixed", 738),  # two complete snapshots of one time
         ("mixed", 1430),  # a cause whose case goes on
         ("mixed", 2951),  # both sides' snapshots anchored to the same moment
+        ("mixed", 100228),  # twins of a ledger that lie as far apart as they may
+        ("mixed", 100700),  # an order whose newest record is not due, when all is judged again
     ],
 )
 def test_what_failed_once_agrees(theme: str, seed: int) -> None:
@@ -95,6 +104,10 @@ def test_a_contradicted_entry_outlives_the_horizon(seed: int) -> None:
         ("mixed", 128),
         ("mixed", 142),
         ("mixed", 375),
+        ("mixed", 301238),  # a zero that a complete snapshot proves, judged at the time of another snapshot
+        ("mixed", 101755),  # parts of a balance that are due, when a newer one is not
+        ("mixed", 201780),  # a snapshot tied to a fill that is older than it, and comes after it
+        ("balances", 2305),  # what was concluded beyond the time that a feed has reached which speaks only now
         ("ledger", 64),  # copies that contradict each other, not judged yet, of an entry that is paired
     ],
 )

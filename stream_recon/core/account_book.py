@@ -7,6 +7,7 @@ there); what comes late has what rests on it judged again.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Callable
 from decimal import localcontext
 from functools import partial
@@ -90,8 +91,9 @@ class AccountBook:
         self.states = States(promises, self.instrument_of, doubted, self)
         self.orders = Orders(promises, doubted)
         self.entries = Entries(promises, doubted)
-        self.parts: dict[tuple[int, str], PartsState] = {}
-        """By origin and asset, the newest balance that tells what is free and what is locked."""
+        self.parts: dict[tuple[int, str], list[PartsState]] = {}
+        """By origin and asset, the balances that tell what is free and what is locked: the newest that is due, and
+        those that are not."""
         self.seqs = [0, 0]
         """Of records, by origin."""
         self.tape: tuple[list[Move], list[Move]] = ([], [])
@@ -107,7 +109,8 @@ class AccountBook:
         self._idle_limit = 2 * (kept or 0)
         self.idle_since_us = UNKNOWN_US
         """What lies before that time was known to nobody but a worker that is gone."""
-        self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
+        self.agendas: dict[Agenda, list[tuple[int, bool, Subject]]] = {name: [] for name in AGENDAS}
+        """By due time; of one time, what complete snapshots prove comes first, for it says what others are."""
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
         self.fold_us = NEVER_US
@@ -278,7 +281,7 @@ class AccountBook:
         self.states.watch(subject[0], subject[1:], until_us + self.promises.within_us)
 
     def anchored(self, kind: str, key: Key, ts_us: int) -> None:
-        """A fill of that time came that snapshots of a position or balance are anchored to."""
+        """A fill came that snapshots are anchored to, the first of which is judged as of that time."""
         subject, due_us = (kind, *key), ts_us + self.promises.wait_us
         self.push("states", due_us, subject)
         if due_us <= self.barrier("states"):
@@ -327,11 +330,16 @@ class AccountBook:
         self._state_due((kind, *key), snapshot.ts_us)
 
     def put_parts(self, parts: PartsState) -> None:
-        """The newest balance tells whether its parts add up."""
-        known = self.parts.get((parts.origin, parts.asset))
-        if known is None or (known.ts_us, known.seq) <= (parts.ts_us, parts.seq):
-            self.parts[parts.origin, parts.asset] = parts
-            self._state_due(("parts", str(parts.origin), parts.asset), parts.ts_us)
+        """A balance tells whether its parts add up, until a newer one is due."""
+        insort(self.parts.setdefault((parts.origin, parts.asset), []), parts, key=_place)
+        self._state_due(("parts", str(parts.origin), parts.asset), parts.ts_us)
+
+    def parts_by(self, o: int, asset: str, until_us: int) -> PartsState | None:
+        """The newest that were told by that time; older ones are let go."""
+        told = self.parts[o, asset]
+        count = bisect_right(told, until_us, key=_time)
+        del told[: count - 1 if count else 0]
+        return told[0] if count else None
 
     def end(self, o: int, event: SnapshotEnd) -> None:
         """The end of a complete snapshot."""
@@ -383,7 +391,7 @@ class AccountBook:
 
     def push(self, agenda: Agenda, due_us: int, subject: Subject) -> None:
         """Put something on an agenda."""
-        heappush(self.agendas[agenda], (due_us, subject))
+        heappush(self.agendas[agenda], (due_us, subject[0] != "snapshot", subject))
         if due_us < self.waits.get(agenda, NEVER_US):
             self.waits.pop(agenda, None)
             self.unsettle()
@@ -412,10 +420,20 @@ class AccountBook:
             for entry in side.values():
                 if entry.ts_us > until_us["ledger"]:
                     self.push("ledger", entry.ts_us + wait_us, ("ledger",))
-        self.reached_us = min(self.reached_us, until_us["states"])
+        self._states_step_back(until_us["states"])
+
+    def _states_step_back(self, until_us: int) -> None:
+        """Positions and balances know nothing beyond that time any more, as they would not after a restart."""
+        self.reached_us = min(self.reached_us, until_us)
+        for state in self.states.keys.values():
+            state.stale = True
         for subject, ts_us in self._told():
-            if ts_us > until_us["states"] - self.promises.within_us:
+            if ts_us > until_us - self.promises.within_us:
                 self._state_due(subject, ts_us)
+        for axis in [axis for axes in self.states.axes.values() for axis in axes.values() if axis.marks]:
+            patient_us = axis.marks[0][0] + self.promises.patience_us  # as when it moved for the first time
+            if patient_us > until_us:
+                self.push("states", patient_us + self.promises.wait_us, (axis.kind, *axis.key))
 
     def _order_again(self, subject: Subject, until_us: int) -> None:
         key = (subject[1], subject[2])
@@ -431,7 +449,7 @@ class AccountBook:
             yield from ((subject, snapshot.ts_us) for side in state.snapshots for snapshot in side)
         for o in (0, 1):
             yield from ((("snapshot", str(o)), end.ts_us) for end in self.states.ends[o].values() if end.count >= 0)
-        yield from ((("parts", str(parts.origin), parts.asset), parts.ts_us) for parts in self.parts.values())
+        yield from ((("parts", str(o), asset), each.ts_us) for (o, asset), told in self.parts.items() for each in told)
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
@@ -466,6 +484,14 @@ class AccountBook:
 
 def _order(move: Move) -> tuple[int, int]:
     return move.ts_us, move.seq
+
+
+def _place(parts: PartsState) -> tuple[int, int]:
+    return parts.ts_us, parts.seq
+
+
+def _time(parts: PartsState) -> int:
+    return parts.ts_us
 
 
 def agenda_of(subject: Subject) -> Agenda:
