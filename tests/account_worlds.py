@@ -645,7 +645,7 @@ def check(one: World, reader: Reader, expected: Truth) -> None:
         else:
             open_now.discard(alert.alert_id)
         if alert.transition in {"OPENED", "REOPENED"} and alert.alert_id not in at_the_end:
-            _explained(one, alert)
+            explained(one, alert)
     for alert in reader.standing():
         assert at_the_end.issuperset(alert.explained_by), f"still explained by what cleared: {alert}"
 
@@ -654,7 +654,7 @@ def _shown(counted: Counter[Any]) -> str:
     return "\n  ".join(["", *map(str, counted.elements())])
 
 
-def _explained(one: World, alert: Discrepancy) -> None:
+def explained(one: World, alert: Discrepancy) -> None:
     """An opening that was taken back must follow from a record that came late, or from a fault."""
     if alert.identity not in STATED or alert.account in one.late | one.unsure:
         return
