@@ -56,6 +56,8 @@ JUDGED_KINDS: frozenset[Kind] = frozenset({
     "order_mismatch", "position_mismatch", "balance_mismatch", "ledger_missing", "duplicate_conflict",
 })  # fmt: skip
 FOLD: Subject = ("fold",)
+PARTS_KEPT = 1_000
+"""Balances of one asset that tell their parts and can be judged anew."""
 TAPE_LIMIT = 2_000
 """Fills that wait to be counted; more are counted before anything is due."""
 
@@ -92,8 +94,7 @@ class AccountBook:
         self.orders = Orders(promises, doubted)
         self.entries = Entries(promises, doubted)
         self.parts: dict[tuple[int, str], list[PartsState]] = {}
-        """By origin and asset, the balances that tell what is free and what is locked: the newest that is due, and
-        those that are not."""
+        """By origin and asset, the balances that tell what is free and what is locked, in order."""
         self.seqs = [0, 0]
         """Of records, by origin."""
         self.tape: tuple[list[Move], list[Move]] = ([], [])
@@ -331,15 +332,22 @@ class AccountBook:
 
     def put_parts(self, parts: PartsState) -> None:
         """A balance tells whether its parts add up, until a newer one is due."""
-        insort(self.parts.setdefault((parts.origin, parts.asset), []), parts, key=_place)
+        told = self.parts.setdefault((parts.origin, parts.asset), [])
+        insort(told, parts, key=_place)
+        if len(told) > PARTS_KEPT:
+            del told[0]
         self._state_due(("parts", str(parts.origin), parts.asset), parts.ts_us)
 
     def parts_by(self, o: int, asset: str, until_us: int) -> PartsState | None:
-        """The newest that were told by that time; older ones are let go."""
+        """The newest that were told by that time."""
         told = self.parts[o, asset]
         count = bisect_right(told, until_us, key=_time)
-        del told[: count - 1 if count else 0]
-        return told[0] if count else None
+        return told[count - 1] if count else None
+
+    def trim_parts(self, before_us: int) -> None:
+        """Let go of what newer balances of before that time tell."""
+        for told in self.parts.values():
+            del told[: max(0, bisect_right(told, before_us, key=_time) - 1)]
 
     def end(self, o: int, event: SnapshotEnd) -> None:
         """The end of a complete snapshot."""

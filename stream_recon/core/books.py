@@ -406,12 +406,13 @@ class Books:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
                 book.add_cause(name, finding.event_us, "", finding.entries)
+        unsure = self._unsure(account, subject, verdict)
         for name, said in before.items():
             if name in now:
                 continue
             is_over = said.of_both and said.event_us < verdict.agreed_us
             is_kept = said.event_us < book.states.summed_up_us(subject, of_both=said.of_both)
-            if (is_kept and not is_over) or said.known_us > until_us:
+            if (is_kept and not is_over) or said.known_us > until_us or name in unsure:
                 now[name] = said  # what it was concluded from is no longer kept, or not known yet: it stands
                 continue
             self.register.clear(name, late=late)
@@ -421,6 +422,13 @@ class Books:
         else:
             book.said.pop(subject, None)
         self._hold(account, book, subject, verdict.unknown)
+
+    def _unsure(self, account: Account, subject: Subject, verdict: Verdict) -> set[str]:
+        """The ids of what was said of an order and is in doubt for numbers that a slower topic may fill yet."""
+        if subject[0] != "order" or not verdict.unknown or not self.conditions.may_be_filled(account):
+            return set()
+        gaps = [each for each in verdict.unknown if each.reason == "SEQ_GAP"]
+        return {alert_id(account.name, "order", "order_mismatch", each.compared, *each.key) for each in gaps}
 
     def _open(
         self, account: Account, name: str, finding: Finding, parts: list[SplitPart], explained_by: list[str]
@@ -476,6 +484,7 @@ class Books:
             with localcontext(EXACT):
                 book.states.trim(account.trimmed_us)
                 book.entries.trim(account.trimmed_us)
+            book.trim_parts(account.trimmed_us)
             for key in [
                 key
                 for key, known in book.orders.known.items()
