@@ -418,7 +418,8 @@ class AccountBook:
         """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
         wait_us = self.promises.wait_us
         until_us = {agenda: max(self.barrier(agenda) - wait_us, UNKNOWN_US) for agenda in AGENDAS}
-        for subject, judged_us in self.judged_us.items():
+        before_us = dict(self.judged_us)
+        for subject, judged_us in before_us.items():
             agenda = agenda_of(subject)
             if judged_us > until_us[agenda]:
                 self.judged_us[subject] = until_us[agenda]
@@ -428,9 +429,9 @@ class AccountBook:
             for entry in side.values():
                 if entry.ts_us > until_us["ledger"]:
                     self.push("ledger", entry.ts_us + wait_us, ("ledger",))
-        self._states_step_back(until_us["states"])
+        self._states_step_back(until_us["states"], before_us)
 
-    def _states_step_back(self, until_us: int) -> None:
+    def _states_step_back(self, until_us: int, before_us: dict[Subject, int]) -> None:
         """Positions and balances know nothing beyond that time any more, as they would not after a restart."""
         self.reached_us = min(self.reached_us, until_us)
         for state in self.states.keys.values():
@@ -439,9 +440,9 @@ class AccountBook:
             if ts_us > until_us - self.promises.within_us:
                 self._state_due(subject, ts_us)
         for axis in [axis for axes in self.states.axes.values() for axis in axes.values() if axis.marks]:
-            patient_us = axis.marks[0][0] + self.promises.patience_us  # as when it moved for the first time
-            if patient_us > until_us:
-                self.push("states", patient_us + self.promises.wait_us, (axis.kind, *axis.key))
+            subject, patient_us = (axis.kind, *axis.key), axis.marks[0][0] + self.promises.patience_us
+            if until_us < patient_us <= before_us.get(subject, UNKNOWN_US):  # as when it moved for the first time
+                self.push("states", patient_us + self.promises.wait_us, subject)
 
     def _order_again(self, subject: Subject, until_us: int) -> None:
         key = (subject[1], subject[2])
