@@ -16,11 +16,15 @@ from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
-from tests.account_worlds import SECOND, THEMES, argue, argue_all, argue_from_snapshots, read, schedule, world
+from tests.account_worlds import LATER, SECOND, THEMES, argue, argue_all, argue_from_snapshots, read, schedule, world
 from tests.oracles.accounts import truth
+from tests.oracles.argument import Reader
+from tests.oracles.worlds import balance, promises
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+    from tests.account_worlds import Logs
 
 SEEDS = range(150)
 
@@ -120,6 +124,16 @@ def test_what_failed_once_from_snapshots_of_state_agrees(theme: str, seed: int) 
 @pytest.mark.parametrize("theme", THEMES)
 def test_lanes_that_know_nothing_but_snapshots_of_state_end_as_the_oracle_says(theme: str) -> None:
     argue_all(range(100), theme, argue_from_snapshots)
+
+
+def test_parts_that_do_not_add_up_are_told_though_newer_balances_keep_coming() -> None:
+    told = [balance("exchange", at_s, "3", free="1", locked="1") for at_s in range(60)]
+    logs: Logs = {("exchange", "balances"): [(LATER, event) for event in told]}
+    reader = Reader(logs, promises(fills="absent", orders="absent", positions="absent", ledger="absent",
+                                   internal={"balances": "absent"}), {})  # fmt: skip
+    reader.read(("exchange", "balances"), 50)
+    reader.drain()
+    assert [alert.compared for alert in reader.standing()] == ["exchange:parts"]
 
 
 # -- the harness bites -----------------------------------------------------------------------------------------------
