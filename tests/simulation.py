@@ -11,7 +11,7 @@ import random
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -25,7 +25,7 @@ from stream_recon.domain.events import ORIGINS
 from tests.oracle import Finding, LogEntry, Truth, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from stream_recon.domain.events import Origin
 
@@ -274,9 +274,33 @@ class Worker:
             self.kafka.pointer = pointer
 
 
-def live(rng: random.Random, kafka: Kafka, worker_type: type[Worker] = Worker) -> Worker:
-    """Read everything in some interleaving, by workers that crash, are replaced, and write on as zombies."""
-    worker, zombie = worker_type(kafka), None
+class Owner(Protocol):
+    """What owns a partition, and may be a zombie later."""
+
+    @property
+    def unread(self) -> list[Any]:
+        """The topics that have not been read to their ends."""
+
+    def read(self, topic: Any, count: int, /) -> None:
+        """Step over the next records of one topic."""
+
+    def write(self, *, publishes: bool = True) -> None:
+        """Drain into Kafka."""
+
+    def write_snapshot(self, limit: int, parts: int | None = None) -> None:
+        """Write the whole state."""
+
+
+AnOwner = TypeVar("AnOwner", bound=Owner)
+
+
+def live_through(rng: random.Random, begin: Callable[[], AnOwner]) -> tuple[AnOwner, int]:
+    """Read everything in some interleaving, by workers that crash, are replaced, and write on as zombies.
+
+    Gives the last of them, and how many became zombies.
+    """
+    worker, zombies = begin(), 0
+    zombie: AnOwner | None = None
     trouble = chance(rng, 0.7)
     while worker.unread:
         worker.read(rng.choice(worker.unread), rng.choice((40, 8, 3, 2, 1, 1)))
@@ -285,21 +309,27 @@ def live(rng: random.Random, kafka: Kafka, worker_type: type[Worker] = Worker) -
             zombie.write()
         what = 1 - rng.random() if trouble else 1.0
         if what < 0.1:  # dies before anything is written
-            worker = worker_type(kafka)
+            worker = begin()
         elif what < 0.2:  # dies between state and alerts
             worker.write(publishes=False)
-            worker = worker_type(kafka)
+            worker = begin()
         elif what < 0.3:  # loses its partition and does not notice
-            zombie, worker = worker, worker_type(kafka)
-            kafka.zombies += 1
+            zombie, worker = worker, begin()
+            zombies += 1
         elif what < 0.4:
             worker.write_snapshot(rng.choice((1, 3, 1000)))
         elif what < 0.45:  # dies in the middle of a snapshot
             worker.write_snapshot(1, parts=rng.randint(0, 3))
-            worker = worker_type(kafka)
+            worker = begin()
         elif what < 0.6 or not trouble:
             worker.write()
     worker.write()
+    return worker, zombies
+
+
+def live(rng: random.Random, kafka: Kafka, worker_type: type[Worker] = Worker) -> Worker:
+    """Read everything, by workers that do not last."""
+    worker, kafka.zombies = live_through(rng, lambda: worker_type(kafka))
     return worker
 
 

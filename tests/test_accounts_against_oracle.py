@@ -16,11 +16,15 @@ from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
-from tests.account_worlds import SECOND, THEMES, argue, argue_all, argue_from_snapshots, read, schedule, world
+from tests.account_worlds import LATER, SECOND, THEMES, argue, argue_all, argue_from_snapshots, read, schedule, world
 from tests.oracles.accounts import truth
+from tests.oracles.argument import Reader
+from tests.oracles.worlds import balance, promises
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+    from tests.account_worlds import Logs
 
 SEEDS = range(150)
 
@@ -50,6 +54,13 @@ def test_any_account_ends_as_the_oracle_says(rng: random.Random) -> None:
         ("orders", 60),  # causes that cleared, after a restart
         ("orders", 77),  # evidence that changed, and nothing else
         ("orders", 936),  # fills judged by a heartbeat explain orders at once
+        ("orders", 8212),  # busts of busts that come out of order, beside a hole in the numbers
+        ("orders", 101678),  # a cause that comes to another amount than it did
+        ("orders", 201555),  # a record that its feed had overtaken when its order was due
+        ("positions", 300104),  # what moved until the rest came, and then had not
+        ("positions", 300838),  # patience with a first snapshot, when a feed is heard for the first time
+        ("balances", 301900),  # parts of balances, when a feed is heard for the first time
+        ("positions", 101174),  # what is told again of the moment of a fill, after something else of that moment
         ("ledger", 28),  # the first record after a restart
         ("ledger", 99),  # holes in numbers that lie on several topics
         ("balances", 31),  # which of several doubts is told
@@ -67,6 +78,10 @@ def test_any_account_ends_as_the_oracle_says(rng: random.Random) -> None:
         ("mixed", 738),  # two complete snapshots of one time
         ("mixed", 1430),  # a cause whose case goes on
         ("mixed", 2951),  # both sides' snapshots anchored to the same moment
+        ("mixed", 400474),  # a hole that a slower topic may fill yet, when all is judged again
+        ("mixed", 401120),  # older parts of balances, when a feed is heard for the first time
+        ("mixed", 100228),  # twins of a ledger that lie as far apart as they may
+        ("mixed", 100700),  # an order whose newest record is not due, when all is judged again
     ],
 )
 def test_what_failed_once_agrees(theme: str, seed: int) -> None:
@@ -95,6 +110,10 @@ def test_a_contradicted_entry_outlives_the_horizon(seed: int) -> None:
         ("mixed", 128),
         ("mixed", 142),
         ("mixed", 375),
+        ("mixed", 301238),  # a zero that a complete snapshot proves, judged at the time of another snapshot
+        ("mixed", 101755),  # parts of a balance that are due, when a newer one is not
+        ("mixed", 201780),  # a snapshot tied to a fill that is older than it, and comes after it
+        ("balances", 2305),  # what was concluded beyond the time that a feed has reached which speaks only now
         ("ledger", 64),  # copies that contradict each other, not judged yet, of an entry that is paired
     ],
 )
@@ -105,6 +124,16 @@ def test_what_failed_once_from_snapshots_of_state_agrees(theme: str, seed: int) 
 @pytest.mark.parametrize("theme", THEMES)
 def test_lanes_that_know_nothing_but_snapshots_of_state_end_as_the_oracle_says(theme: str) -> None:
     argue_all(range(100), theme, argue_from_snapshots)
+
+
+def test_parts_that_do_not_add_up_are_told_though_newer_balances_keep_coming() -> None:
+    told = [balance("exchange", at_s, "3", free="1", locked="1") for at_s in range(60)]
+    logs: Logs = {("exchange", "balances"): [(LATER, event) for event in told]}
+    reader = Reader(logs, promises(fills="absent", orders="absent", positions="absent", ledger="absent",
+                                   internal={"balances": "absent"}), {})  # fmt: skip
+    reader.read(("exchange", "balances"), 50)
+    reader.drain()
+    assert [alert.compared for alert in reader.standing()] == ["exchange:parts"]
 
 
 # -- the harness bites -----------------------------------------------------------------------------------------------

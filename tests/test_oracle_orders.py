@@ -105,6 +105,16 @@ def test_a_bust_takes_its_part_out_of_the_sum() -> None:
     assert orders(*life_of_an_order(), bust) == [("order_mismatch", "internal", ["cum_qty"])]
 
 
+def test_a_bust_of_a_bust_is_a_record_of_its_order_whichever_of_them_came_first() -> None:
+    hole = [order("exchange", 38, "open", "0", order_id="o2", feed_seq=1),
+            order("exchange", 60, "open", "0", order_id="o2", feed_seq=3)]  # fmt: skip
+    others = [*life_of_an_order(), *hole, *(each | {"origin": "internal", "feed_seq": None} for each in hole)]
+    bust = fill("internal", "3", 30, "6", exec="bust", ref_trade_id="2")
+    of_it = fill("internal", "4", 40, "6", exec="bust", ref_trade_id="3")
+    assert orders(*others, bust) == [("order_mismatch", "internal", ["cum_qty"])]
+    assert orders(*others, bust, of_it) == orders(*others, of_it, bust) == [("SEQ_GAP", "internal", [])]
+
+
 def test_an_order_that_may_be_older_than_the_log_is_not_accused() -> None:
     late = [each for each in life_of_an_order() if each["ts_us"] > T + 10 * SECOND]
     assert orders(*late) == [("LOOKBACK_TRUNCATED", origin, []) for origin in ("internal", "exchange")]

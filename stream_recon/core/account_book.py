@@ -7,6 +7,7 @@ there); what comes late has what rests on it judged again.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Callable
 from decimal import localcontext
 from functools import partial
@@ -56,6 +57,8 @@ JUDGED_KINDS: frozenset[Kind] = frozenset({
     "order_mismatch", "position_mismatch", "balance_mismatch", "ledger_missing", "duplicate_conflict",
 })  # fmt: skip
 FOLD: Subject = ("fold",)
+PARTS_KEPT = 1_000
+"""Balances of one asset that tell their parts and can be judged anew."""
 TAPE_LIMIT = 2_000
 """Fills that wait to be counted; more are counted before anything is due."""
 
@@ -91,8 +94,8 @@ class AccountBook:
         self.states = States(promises, self.instrument_of, doubted, self)
         self.orders = Orders(promises, doubted)
         self.entries = Entries(promises, doubted)
-        self.parts: dict[tuple[int, str], PartsState] = {}
-        """By origin and asset, the newest balance that tells what is free and what is locked."""
+        self.parts: dict[tuple[int, str], list[PartsState]] = {}
+        """By origin and asset, the balances that tell what is free and what is locked, in order."""
         self.seqs = [0, 0]
         """Of records, by origin."""
         self.tape: tuple[list[Move], list[Move]] = ([], [])
@@ -110,7 +113,8 @@ class AccountBook:
         """Just after the newest that there ever was of them."""
         self.idle_since_us = UNKNOWN_US
         """What lies before that time was known to nobody but a worker that is gone."""
-        self.agendas: dict[Agenda, list[tuple[int, Subject]]] = {name: [] for name in AGENDAS}
+        self.agendas: dict[Agenda, list[tuple[int, bool, Subject]]] = {name: [] for name in AGENDAS}
+        """By due time; of one time, what complete snapshots prove comes first, for it says what others are."""
         self.waits: dict[Agenda, int] = {}
         """Until when each agenda has been left to a clock."""
         self.fold_us = NEVER_US
@@ -238,7 +242,7 @@ class AccountBook:
                 counted = self.counted[o]
                 for move in moves:
                     self.states.move(o, move)
-                    if track_orders and move.sign and move.seq > counted:
+                    if track_orders and move.seq > counted:
                         self.order_due(self.orders.move(o, move))
                 if moves:
                     self.counted[o] = self.seqs[o]
@@ -285,7 +289,7 @@ class AccountBook:
         self.states.watch(subject[0], subject[1:], until_us + self.promises.within_us)
 
     def anchored(self, kind: str, key: Key, ts_us: int) -> None:
-        """A fill of that time came that snapshots of a position or balance are anchored to."""
+        """A fill came that snapshots are anchored to, the first of which is judged as of that time."""
         subject, due_us = (kind, *key), ts_us + self.promises.wait_us
         self.push("states", due_us, subject)
         if due_us <= self.barrier("states"):
@@ -334,11 +338,23 @@ class AccountBook:
         self._state_due((kind, *key), snapshot.ts_us)
 
     def put_parts(self, parts: PartsState) -> None:
-        """The newest balance tells whether its parts add up."""
-        known = self.parts.get((parts.origin, parts.asset))
-        if known is None or (known.ts_us, known.seq) <= (parts.ts_us, parts.seq):
-            self.parts[parts.origin, parts.asset] = parts
-            self._state_due(("parts", str(parts.origin), parts.asset), parts.ts_us)
+        """A balance tells whether its parts add up, until a newer one is due."""
+        told = self.parts.setdefault((parts.origin, parts.asset), [])
+        insort(told, parts, key=_place)
+        if len(told) > PARTS_KEPT:
+            del told[0]
+        self._state_due(("parts", str(parts.origin), parts.asset), parts.ts_us)
+
+    def parts_by(self, o: int, asset: str, until_us: int) -> PartsState | None:
+        """The newest that were told by that time."""
+        told = self.parts[o, asset]
+        count = bisect_right(told, until_us, key=_time)
+        return told[count - 1] if count else None
+
+    def trim_parts(self, before_us: int) -> None:
+        """Let go of what newer balances of before that time tell."""
+        for told in self.parts.values():
+            del told[: max(0, bisect_right(told, before_us, key=_time) - 1)]
 
     def end(self, o: int, event: SnapshotEnd) -> None:
         """The end of a complete snapshot."""
@@ -390,7 +406,7 @@ class AccountBook:
 
     def push(self, agenda: Agenda, due_us: int, subject: Subject) -> None:
         """Put something on an agenda."""
-        heappush(self.agendas[agenda], (due_us, subject))
+        heappush(self.agendas[agenda], (due_us, subject[0] != "snapshot", subject))
         if due_us < self.waits.get(agenda, NEVER_US):
             self.waits.pop(agenda, None)
             self.unsettle()
@@ -409,7 +425,8 @@ class AccountBook:
         """A feed counts now for which nobody waited: what it has not passed yet will be judged again when it has."""
         wait_us = self.promises.wait_us
         until_us = {agenda: max(self.barrier(agenda) - wait_us, UNKNOWN_US) for agenda in AGENDAS}
-        for subject, judged_us in self.judged_us.items():
+        before_us = dict(self.judged_us)
+        for subject, judged_us in before_us.items():
             agenda = agenda_of(subject)
             if judged_us > until_us[agenda]:
                 self.judged_us[subject] = until_us[agenda]
@@ -419,10 +436,20 @@ class AccountBook:
             for entry in side.values():
                 if entry.ts_us > until_us["ledger"]:
                     self.push("ledger", entry.ts_us + wait_us, ("ledger",))
-        self.reached_us = min(self.reached_us, until_us["states"])
+        self._states_step_back(until_us["states"], before_us)
+
+    def _states_step_back(self, until_us: int, before_us: dict[Subject, int]) -> None:
+        """Positions and balances know nothing beyond that time any more, as they would not after a restart."""
+        self.reached_us = min(self.reached_us, until_us)
+        for state in self.states.keys.values():
+            state.stale = True
         for subject, ts_us in self._told():
-            if ts_us > until_us["states"] - self.promises.within_us:
+            if ts_us > until_us - self.promises.within_us:
                 self._state_due(subject, ts_us)
+        for axis in [axis for axes in self.states.axes.values() for axis in axes.values() if axis.marks]:
+            subject, patient_us = (axis.kind, *axis.key), axis.marks[0][0] + self.promises.patience_us
+            if until_us < patient_us <= before_us.get(subject, UNKNOWN_US):  # as when it moved for the first time
+                self.push("states", patient_us + self.promises.wait_us, subject)
 
     def _order_again(self, subject: Subject, until_us: int) -> None:
         key = (subject[1], subject[2])
@@ -438,7 +465,7 @@ class AccountBook:
             yield from ((subject, snapshot.ts_us) for side in state.snapshots for snapshot in side)
         for o in (0, 1):
             yield from ((("snapshot", str(o)), end.ts_us) for end in self.states.ends[o].values() if end.count >= 0)
-        yield from ((("parts", str(parts.origin), parts.asset), parts.ts_us) for parts in self.parts.values())
+        yield from ((("parts", str(o), asset), each.ts_us) for (o, asset), told in self.parts.items() for each in told)
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
@@ -480,6 +507,14 @@ _ts_us = attrgetter("ts_us")
 
 def _order(move: Move) -> tuple[int, int]:
     return move.ts_us, move.seq
+
+
+def _place(parts: PartsState) -> tuple[int, int]:
+    return parts.ts_us, parts.seq
+
+
+def _time(parts: PartsState) -> int:
+    return parts.ts_us
 
 
 def agenda_of(subject: Subject) -> Agenda:

@@ -269,7 +269,7 @@ class Books:
             if any(book.tape) and (book.again or heap[0][0] <= barrier_us):
                 book.fold()
             while heap and heap[0][0] <= barrier_us:
-                due_us, subject = heappop(heap)
+                due_us, _, subject = heappop(heap)
                 self._due(account, book, due_us, subject)
             self._judge_again(account, book, agenda)
             if heap:
@@ -322,7 +322,7 @@ class Books:
         for agenda, heap in book.agendas.items():
             barrier_us = book.barrier(agenda)
             while heap and heap[0][0] <= barrier_us:
-                due_us, subject = heappop(heap)
+                due_us, _, subject = heappop(heap)
                 if self._reach(book, due_us, subject):
                     book.judge_again(subject)
 
@@ -332,8 +332,16 @@ class Books:
         for subject in sorted(found, key=lambda each: (each[0] != "snapshot", each)):  # it says what others are
             book.again.discard(subject)
             judged_us = book.judged_us.get(subject, UNKNOWN_US)
-            if judged_us != UNKNOWN_US:
+            if judged_us != UNKNOWN_US and not self._is_ahead(book, subject):
                 self._judge(account, book, subject, judged_us)
+
+    @staticmethod
+    def _is_ahead(book: AccountBook, subject: Subject) -> bool:
+        """Whether an order, which is judged by all its records, has one that is not due: it will be judged then."""
+        if subject[0] != "order":
+            return False
+        known = book.orders.known.get((subject[1], subject[2]))
+        return known is not None and known.newest_us + book.promises.wait_us > book.barrier("orders")
 
     def _judge(self, account: Account, book: AccountBook, subject: Subject, until_us: int) -> None:
         kind = subject[0]
@@ -343,7 +351,9 @@ class Books:
         elif kind == "ledger":
             self._publish(account, book, subject, book.entries.judge(until_us), until_us)
         elif kind == "parts":
-            self._publish(account, book, subject, judge_parts(book.parts[int(subject[1]), subject[2]], book.promises))
+            parts = book.parts_by(int(subject[1]), subject[2], until_us)
+            if parts is not None:
+                self._publish(account, book, subject, judge_parts(parts, book.promises), until_us)
         elif kind == "snapshot":
             unknown, touched = book.states.judge_ends(int(subject[1]), until_us)
             self._hold(account, book, subject, unknown)
@@ -386,8 +396,9 @@ class Books:
                     parts, explained_by = [SplitPart("known_causes", plain(finding.residual), [root])], [root]
             done.append((name, finding))
             records = [(told.origin, told.stream, told.offset) for told in finding.evidence]
+            shares = [(part.name, part.amount) for part in parts]  # a cause may come to another amount than it did
             content = hash(
-                (finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by)
+                (finding.cause, finding.residual, finding.interval, *finding.fields, *records, *explained_by, *shares)
             )
             now[name] = Said(
                 finding.event_us, finding.due_us - book.promises.wait_us, content, finding.compared == OF_BOTH
@@ -396,12 +407,13 @@ class Books:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
                 book.add_cause(name, finding.event_us, "", finding.entries)
+        unsure = self._unsure(account, subject, verdict)
         for name, said in before.items():
             if name in now:
                 continue
             is_over = said.of_both and said.event_us < verdict.agreed_us
             is_kept = said.event_us < book.states.summed_up_us(subject, of_both=said.of_both)
-            if (is_kept and not is_over) or said.known_us > until_us:
+            if (is_kept and not is_over) or said.known_us > until_us or name in unsure:
                 now[name] = said  # what it was concluded from is no longer kept, or not known yet: it stands
                 continue
             self.register.clear(name, late=late)
@@ -411,6 +423,13 @@ class Books:
         else:
             book.said.pop(subject, None)
         self._hold(account, book, subject, verdict.unknown)
+
+    def _unsure(self, account: Account, subject: Subject, verdict: Verdict) -> set[str]:
+        """The ids of what was said of an order and is in doubt for numbers that a slower topic may fill yet."""
+        if subject[0] != "order" or not verdict.unknown or not self.conditions.may_be_filled(account):
+            return set()
+        gaps = [each for each in verdict.unknown if each.reason == "SEQ_GAP"]
+        return {alert_id(account.name, "order", "order_mismatch", each.compared, *each.key) for each in gaps}
 
     def _open(
         self, account: Account, name: str, finding: Finding, parts: list[SplitPart], explained_by: list[str]
@@ -466,6 +485,7 @@ class Books:
             with localcontext(EXACT):
                 book.states.trim(account.trimmed_us)
                 book.entries.trim(account.trimmed_us)
+            book.trim_parts(account.trimmed_us)
             for key in [
                 key
                 for key, known in book.orders.known.items()

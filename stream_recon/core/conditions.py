@@ -300,6 +300,15 @@ class Conditions:
             default=UNKNOWN_US,
         )
 
+    def may_be_filled(self, account: Account) -> bool:
+        """Whether a slower topic may fill a hole of an account yet: what stands is not taken back for such."""
+        return any(
+            hole.to_us > self._passed_us(o, source)
+            for o in (0, 1)
+            for source in self.gaps.get((o, account.name), ())
+            for hole in self.numberings[o, account.name, source].holes
+        )
+
     def confirmed(self, origin: Origin, source: str) -> list[str]:
         """The accounts of which records are known now to be lost, a source having moved on."""
         names = self.unconfirmed.get((origin, source))

@@ -174,16 +174,20 @@ def whole(account: Account) -> BookState:
             (o, kind, list(key), snapshot, None)
             for (kind, *key), state in states.keys.items()
             for o in (0, 1)
-            for snapshot in state.snapshots[o]
+            for snapshot in sorted(state.snapshots[o], key=_place)  # what repeats another is known by what came between
         ],
         ends=[(o, name, end) for o in (0, 1) for name, end in states.ends[o].items()],
-        parts=list(book.parts.values()),
+        parts=[each for told in book.parts.values() for each in told],
         entries=[(o, entry) for o in (0, 1) for entry in entries.left[o].values()],
         paired=[(name, *said) for name, said in entries.paired.items()],
         copies=[(o, entry) for o in (0, 1) for entry in entries.copies[o].values()],
         orders=[(*key, known) for key, known in book.orders.known.items()],
         names=[(*name, order_id) for name, order_id in book.orders.names.items()],
     )
+
+
+def _place(one: Snapshot) -> int:
+    return one.seq
 
 
 def snapshot(lane: Lane, limit: int) -> Iterator[list[BookState]]:

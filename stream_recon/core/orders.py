@@ -97,11 +97,15 @@ class Orders:
         return key
 
     def move(self, o: int, move: Move) -> OrderKey:
-        """A fill of side `o` counts, or no longer."""
+        """A fill of side `o` counts, or no longer; one that changes nothing is a record of its order all the same.
+
+        Else what came out of order, and moved something only until the rest came, would tell how long an order lasted.
+        """
         key = self._key(move.instrument, move.order_id, move.client_order_id)
         known = self._touch(key, move.ts_us)
-        qty = to_decimal(move.qty)
-        known.filled[o] = EXACT.add(known.filled[o], qty if move.sign > 0 else -qty)
+        if move.sign:
+            qty = to_decimal(move.qty)
+            known.filled[o] = EXACT.add(known.filled[o], qty if move.sign > 0 else -qty)
         return key
 
     def _key(self, instrument: str, order_id: str | None, client_id: str | None) -> OrderKey:

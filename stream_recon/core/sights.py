@@ -93,6 +93,10 @@ class Axis:
         """What had moved before the record at that mark."""
         return self._sum(bisect_left(self.marks, mark))
 
+    def has_moved(self) -> bool:
+        """Whether anything did: what was taken back at its own moment did not."""
+        return bool(self.base) or any(self.deltas)
+
     def trim(self, ts_us: int) -> None:
         """Sum up what moved before that time."""
         count = bisect_left(self.marks, (ts_us, -1))

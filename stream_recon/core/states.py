@@ -46,6 +46,7 @@ from stream_recon.core.tracks import (
     Sources,
     Track,
     is_copy,
+    is_overtaken,
     is_same_record,
     say_zero,
     time_of,
@@ -117,7 +118,7 @@ class Concerned(Protocol):
         """It moved then; gives the time up to which further movements are of interest."""
 
     def anchored(self, kind: str, key: Key, ts_us: int) -> None:
-        """A fill of that time came that snapshots of it are anchored to."""
+        """A fill came that snapshots of it are anchored to, the first of which is judged as of that time."""
 
 
 class States:
@@ -148,8 +149,8 @@ class States:
         self._recent: tuple[deque[Move], deque[Move]] = (deque(maxlen=RECENT_KEPT), deque(maxlen=RECENT_KEPT))
         self._plans: dict[tuple[int, str, str | None, str | None], Plan] = {}
         """By origin, instrument, position side and fee asset."""
-        self.awaited: tuple[dict[tuple[str, str, str], set[tuple[str, ...]]], ...] = ({}, {})
-        """By the fill that has not come, the keys with snapshots anchored to it."""
+        self.awaited: tuple[dict[tuple[str, str, str], dict[tuple[str, ...], int]], ...] = ({}, {})
+        """By the fill that has not come, the keys with snapshots anchored to it, and the time of the first (us)."""
         self.fresh: set[tuple[str, ...]] = set()
         """Keys that were moved for the first time by an origin's fills or ledger, since this was last looked at."""
         self.ahead: list[tuple[int, tuple[str, ...]]] = []
@@ -204,8 +205,8 @@ class States:
         anchor = (move.instrument, move.trade_id, move.side)
         if anchor not in self.anchors[o]:
             self.anchors[o][anchor] = (move.ts_us, move.seq)
-            for subject in sorted(self.awaited[o].pop(anchor, ())):
-                self.told.anchored(subject[0], subject[1:], move.ts_us)
+            for subject, ts_us in sorted(self.awaited[o].pop(anchor, {}).items()):
+                self.told.anchored(subject[0], subject[1:], max(move.ts_us, ts_us))  # when both would be due
 
     def places(self, o: int) -> Iterator[tuple[tuple[str, str, str], Mark]]:
         """Where the fills stand that snapshots may be anchored to."""
@@ -269,7 +270,7 @@ class States:
         at = bisect_right(kept, snapshot.ts_us, key=time_of)
         same_time = kept[bisect_left(kept, snapshot.ts_us, hi=at, key=time_of) : at]
         if not any(is_same_record(each, snapshot) for each in same_time) and not (
-            same_time and is_copy(same_time[-1], snapshot)
+            same_time and is_copy(same_time[-1], snapshot) and not is_overtaken(kept, same_time[-1])
         ):
             kept.insert(at, snapshot)
             for track in state.tracks:
@@ -319,8 +320,8 @@ class States:
             )
             if promised and not state.snapshots[track.origin]:
                 fills, ledger = track.sources
-                moved = fills is not None and key in self.axes[kind, fills]
-                if moved or (ledger is not None and key in self.axes["ledger", ledger]):
+                axes = (self.axes[what, o].get(key) for what, o in ((kind, fills), ("ledger", ledger)) if o is not None)
+                if any(axis is not None and axis.has_moved() for axis in axes):
                     verdict.unknown.append(Unknown("LOOKBACK_TRUNCATED", track.origin, "balances", track.compared, key))
         return verdict._replace(agreed_us=agreed_us)
 
@@ -421,7 +422,8 @@ class States:
                 mark = self.anchors[track.sources.fills].get(fill)
                 if mark is None:
                     rest.append(snapshot)
-                    self.awaited[track.sources.fills].setdefault(fill, set()).add((track.kind, *track.key))
+                    awaited = self.awaited[track.sources.fills].setdefault(fill, {})
+                    awaited[track.kind, *track.key] = min(ts_us, awaited.get((track.kind, *track.key), ts_us))
                     if ts_us <= until_us:
                         track.unanchored.append(snapshot)
                     continue

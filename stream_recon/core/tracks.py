@@ -158,6 +158,11 @@ def is_copy(one: Snapshot, two: Snapshot) -> bool:
     return same and one.told is not None
 
 
+def is_overtaken(kept: Iterable[Snapshot], one: Snapshot) -> bool:
+    """Whether something else was told since of the moment that one is anchored to: what repeats it is news then."""
+    return one.anchor is not None and any(each.anchor == one.anchor and each.seq > one.seq for each in kept)
+
+
 def is_same_record(one: Snapshot, two: Snapshot) -> bool:
     """Whether one was sent again, whatever came between."""
     return one.told is not None and two.told is not None and one.told.value == two.told.value

@@ -35,8 +35,9 @@ def judge_orders(book: Book) -> None:  # noqa: C901 - plain loops
             orders[key_of(record)].updates[record["origin"]].append(record)
     for origin in OTHER:
         for change in book.changes[origin]:
-            for fill in (change.before, change.after):
-                if fill is not None and change.before is not change.after:
+            moved = [change.record] if change.before is change.after else [change.before, change.after]
+            for fill in moved:
+                if fill is not None:
                     orders[key_of(fill)].times.append(change.ts_us)
         for fill in book.live_fills(origin):
             orders[key_of(fill)].filled[origin] += Decimal(fill["qty"])

@@ -190,7 +190,8 @@ class Comparison:
                 self.conclude(key, before, after, span)
         if self.book.promise(self.origin, self.kind) == "complete":
             told = {key_of(event) for event in self.book.of(self.origin, self.kind)}
-            for key in sorted({*self.fills, *self.ledger} - {*snapshots} - told):
+            moved = {key for axes in (self.fills, self.ledger) for key, axis in axes.items() if any(axis.sums)}
+            for key in sorted(moved - {*snapshots} - told):
                 is_spot = kind_of(key[0], self.book.instruments).get("kind") == "spot"
                 if self.kind == "balance" or not is_spot:  # what spot trades buy is in the balances
                     self.unknown("LOOKBACK_TRUNCATED", key, None)
