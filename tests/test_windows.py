@@ -6,6 +6,7 @@ import random
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from stream_recon.core.ledger import Entries
 from stream_recon.core.nets import net_of
 from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.trades import Rules
+from stream_recon.core.window_books import Track
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.discrepancies import Discrepancy, SplitPart, alert_id, explained_in_full
 from stream_recon.domain.events import ORIGINS
@@ -197,6 +199,33 @@ def test_a_late_twin_clears_the_drift_of_the_window_it_belongs_to_and_is_called_
     reader.write()
     assert reader.said[2:] == [("CLEARED", 0, "10")]
     assert reader.published[-1].late
+
+
+def test_a_drift_is_told_again_when_late_twins_move_both_sides_alike() -> None:
+    reader = read([], [move("1", 5)])
+    reader.read(0, beat(END_S + 1))
+    reader.read(1, beat(END_S + 1))
+    reader.write()
+    for o in (0, 1):
+        reader.read(o, fills(move("2", 6))[0])
+    reader.windows.settle()
+    reader.write()
+    assert reader.said == [("OPENED", 0, "10"), ("UPDATED", 0, "10")]
+    qty = next(field for field in reader.published[-1].fields if field.field == "qty")
+    assert (qty.internal, qty.exchange, qty.difference) == ("10", "20", "-10")
+
+
+@pytest.mark.parametrize(("windows_later", "again"), [(-1, False), (0, True), (1, True), (2, False)])
+def test_a_drift_is_told_again_when_a_cause_of_its_time_is_another(windows_later: int, again: bool) -> None:  # noqa: FBT001
+    reader = read([], [move("1", 5)])
+    reader.read(0, beat(END_S + 1))
+    reader.read(1, beat(END_S + 1))
+    reader.write()
+    reader.windows.causes = lambda _: [Contribution("ab", net_of(move("1", 5)))]
+    reader.windows.cause_changed(reader.account, "fills", START + windows_later * LENGTH)
+    reader.windows.settle()
+    reader.write()
+    assert [alert.explained_by for alert in reader.published] == ([[], ["ab"]] if again else [[]])
 
 
 def test_what_comes_late_just_after_an_end_that_is_closed_is_told_of_its_own_window() -> None:
@@ -610,6 +639,46 @@ def test_neither_batches_nor_restarts_change_what_a_lane_says(seed: int, monkeyp
     unharmed = published(read_lane(one, order, set()))
     assert published(read_lane(one, order, cuts)) == unharmed
     assert published(read_lane(one, order, cuts, restarted)) == unharmed
+
+
+class Forgetful(dict[int, Any]):
+    """Remembers nothing of what was shown, so that each drift is told again whenever its book is looked at."""
+
+    def __setitem__(self, _: int, __: object) -> None:
+        pass
+
+
+def forgetting(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Track.__init__
+
+    def forgetful(track: Track) -> None:
+        known(track)
+        track.shown = Forgetful()
+
+    monkeypatch.setattr(Track, "__init__", forgetful)
+
+
+def test_what_is_left_unsaid_because_nothing_of_it_changed_would_have_changed_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Worker, "window_us", 6 * SECOND)
+
+    def said() -> list[Any]:
+        found: list[Any] = []
+        for seed in range(300):
+            rng = random.Random(seed)
+            reader = live(rng, world(rng))
+            found.append([msgspec.json.encode(alert) for alert in reader.published])
+        for seed in range(150):
+            rng = random.Random(seed)
+            one = small_world(rng)
+            order = turns(rng, one)
+            found.append(published(read_lane(one, order, set(range(0, len(order), 3)))))
+        return found
+
+    sparing = said()
+    forgetting(monkeypatch)
+    assert said() == sparing
 
 
 # -- the argument with the oracle -------------------------------------------------------------------------------------
