@@ -316,8 +316,12 @@ class Sections(Section):
         found = getattr(self.strategies, type_name, None)
         return found if isinstance(found, Override) else Override()
 
-    def config_for(self, type_name: str, params: Mapping[str, Any] | None = None) -> ReconciliationConfig:
+    def config_for(
+        self, type_name: str, params: Mapping[str, Any] | None = None, inner: str | None = None
+    ) -> ReconciliationConfig:
         """The nine fields of a run: the common ones, those of its type, those that its command gives.
+
+        `inner`: the type that a scheduled run is done by; its section comes before that of `scheduled`.
 
         Raises:
             pydantic.ValidationError: a parameter is not allowed, or not beside the others.
@@ -325,6 +329,7 @@ class Sections(Section):
         return ReconciliationConfig(
             **{
                 **self.reconciliation.model_dump(exclude_unset=True),
+                **(self.override_of(inner).given() if inner is not None else {}),
                 **self.override_of(type_name).given(),
                 **_one_name(params or {}),
             }
