@@ -61,13 +61,18 @@ Amount = Annotated[Limit, Allowed("a plain decimal in quotes, such as '0.01'")]
 Text = Annotated[str, Field(min_length=1)]
 
 
-def _account(said: object) -> object:
+def as_account(said: object) -> object:
+    """An account, if it is one.
+
+    Raises:
+        ValueError: it is not `venue|account_id`.
+    """
     if not isinstance(said, str) or len(parts := said.split("|")) != 2 or not all(parts):  # noqa: PLR2004 - a pair
         raise PydanticCustomError("not_an_account", "not an account")
     return said
 
 
-Account = Annotated[str, Allowed("an account, as `venue|account_id`"), BeforeValidator(_account)]
+Account = Annotated[str, Allowed("an account, as `venue|account_id`"), BeforeValidator(as_account)]
 
 
 class Section(BaseModel):
