@@ -22,7 +22,7 @@ from aiokafka.partitioner import murmur2
 
 from stream_recon.domain.control import canonical_json
 from stream_recon.domain.events import STREAM_OF, Heartbeat, account_of, default_source
-from stream_recon.domain.topics import TopicPlan
+from stream_recon.domain.topics import TopicPlan, agreed
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,7 +103,8 @@ class Producer:
         """Send one event (`value`: as it was written) to its topic, under its account.
 
         Raises:
-            ValueError: a heartbeat, which goes to every partition of a stream: see `heartbeat`.
+            ValueError: a heartbeat, which goes to every partition of a stream: see `heartbeat`; or the topics have not
+                as many partitions as `plan` says (`PartitionsError`).
             KafkaError: an earlier record could not be delivered.
         """
         stream = stream or STREAM_OF[type(event)]
@@ -160,9 +161,13 @@ class Producer:
     async def _put(self, topic: str, partition: int, key: bytes, value: bytes, headers: Headers) -> None:
         self._raise_failure()
         if topic not in self._there:
-            self._there = (await self._producer.client.fetch_all_metadata()).topics()
+            known = await self._producer.client.fetch_all_metadata()
+            self._there = known.topics()
             if topic not in self._there:
                 raise UnknownTopicOrPartitionError(f"there is no topic {topic}; `stream-recon topics create` makes it")
+            there = [name for name in self.plan.sources() if name in self._there]
+            if topic in there:
+                agreed({name: len(known.partitions_for_topic(name)) for name in there}, self.plan.partitions)
         delivery = await self._producer.send(topic, value=value, key=key, partition=partition, headers=headers)
         delivery.add_done_callback(self._delivered)
 

@@ -18,20 +18,23 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
+from pydantic import ValidationError
 
 from stream_recon import __version__
 from stream_recon.audit.local import LocalAudit
 from stream_recon.comparing import Comparison
 from stream_recon.core import results
 from stream_recon.core.runs import digest
-from stream_recon.domain.config import ReconciliationConfig
+from stream_recon.domain.config import ReconciliationConfig, as_account
 from stream_recon.domain.contracts import Contracts
 from stream_recon.domain.discrepancies import Thresholds
 from stream_recon.domain.instruments import Instruments
+from stream_recon.domain.layers import ConfigurationError
 from stream_recon.domain.results import ReconciliationResult
+from stream_recon.domain.wording import told
 from stream_recon.files import Reader
 from stream_recon.shell import metrics
-from stream_recon.sources import SourceError, packs, said
+from stream_recon.sources import SourceError, packs, require_source, said
 from stream_recon.strategies.registry import FULL, NotSupportedError, Strategy, choose, registry
 
 if TYPE_CHECKING:
@@ -66,6 +69,8 @@ class ReconciliationRun:
             ("internal", internal), ("exchange", exchange), (None, both)
         )  # fmt: skip
         self._sources: list[tuple[Origin | None, Source]] = [(o, source) for o, source in given if source is not None]
+        for origin, source in self._sources:
+            require_source(origin or "both", source)
         self.comparison: Comparison | None = None
         """The newest one that was made."""
         self._contracts, self._instruments = contracts or Contracts(), instruments or Instruments()
@@ -88,10 +93,10 @@ class ReconciliationRun:
         newest event read, with everything before it.
 
         Raises:
-            ValueError: no accounts are named, or no sources given.
+            ValueError: no accounts are named, or one is none; no sources are given; or what was read is no event.
             SourceError: a source failed while it was read.
         """
-        named = tuple(accounts) if accounts is not None else None
+        named = _named(accounts)
         if named is not None and not named:
             raise ValueError("no accounts are named: leave `accounts` out for all, or name at least one")
         if {origin for origin, _ in self._sources} not in ({"internal", "exchange"}, {None}):
@@ -218,14 +223,52 @@ def config_of(given: Any) -> ReconciliationConfig:  # noqa: ANN401 - several thi
     if isinstance(given, ReconciliationConfig):
         return given
     if isinstance(given, Mapping) and not any("." in str(key) for key in given):
-        return ReconciliationConfig(**given)
+        return _validated(given, str)
     get = getattr(given, "get", None)
     if get is None:
         raise TypeError(
             f"a configuration is a ReconciliationConfig or has .get(key, default); not {type(given).__name__}"
         )
     found = {name: get(key, None) for name, key in KEYS.items()}
-    return ReconciliationConfig(**{name: value for name, value in found.items() if value is not None})
+    return _validated({name: value for name, value in found.items() if value is not None}, _key)
+
+
+def _validated(given: Mapping[Any, Any], spoken: Callable[[str], str]) -> ReconciliationConfig:
+    """The configuration of those fields; `spoken`: how whoever gave them calls one.
+
+    Raises:
+        ConfigurationError: a field is not known, or its value not allowed; says what is, and what was probably meant.
+    """
+    try:
+        return ReconciliationConfig.model_validate(dict(given))
+    except ValidationError as error:
+        problems = told(error, ReconciliationConfig, lambda place: spoken(str(place[0])) if place else "")
+        raise ConfigurationError(problems) from error
+
+
+def _key(name: str) -> str:
+    return KEYS.get(name, name)
+
+
+def _named(accounts: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The accounts that are asked for.
+
+    Raises:
+        ValueError: it is no list, or something in it is no account.
+    """
+    if accounts is None:
+        return None
+    if isinstance(accounts, str | bytes) or not isinstance(accounts, Iterable):
+        raise ValueError(  # noqa: TRY004 - accounts that are wrong in any way are one error
+            f"accounts={accounts!r}: give a list of accounts, such as ['binance|desk-1']"
+        )
+    named = tuple(accounts)
+    for name in named:
+        try:
+            as_account(name)
+        except ValueError as error:
+            raise ValueError(f"accounts: {name!r}: an account is venue|account_id, such as 'binance|desk-1'") from error
+    return named
 
 
 class ReconciliationService:
@@ -233,6 +276,9 @@ class ReconciliationService:
 
     `config`: see `config_of`. `audit`: the URL of an audit store, or an object with `is_writable()` and
     `record_result(result)`, both sync or async.
+
+    Raises:
+        TypeError: a source is none; says which, and what it lacks.
     """
 
     def __init__(  # noqa: PLR0913 - what a service is given
@@ -241,6 +287,8 @@ class ReconciliationService:
         on_unsupported: str | None = None, clock_us: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
         self._given = config
+        require_source("internal", internal)
+        require_source("exchange", exchange)
         self._sources: dict[Origin, Any] = {"internal": internal, "exchange": exchange}
         self._audit = LocalAudit(audit) if isinstance(audit, str) else audit
         self._contracts, self._instruments = contracts, instruments
@@ -258,10 +306,10 @@ class ReconciliationService:
         full, and the result says so; with `on_unsupported="reject"` it is failed.
 
         Raises:
-            ValueError: the configuration is not valid.
+            ValueError: the configuration is not valid, or an account is not named as `venue|account_id`.
         """
         config = config_of(self._given)
-        named = tuple(accounts) if accounts is not None else None
+        named = _named(accounts)
         known = registry()
         begun = ReconciliationResult(
             reconciliation_id=uuid4().hex[:24], type=reconciliation_type or config.reconciliation_type,

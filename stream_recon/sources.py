@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Iterable, Mapping
+from inspect import getattr_static
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from stream_recon.files import Line, Reader
 
 
+_SHOWN = 60
+
+
 class Source(Protocol):
     """One origin's records."""
 
@@ -40,6 +44,32 @@ class Source(Protocol):
 
 class SourceError(Exception):
     """A source could not be read; says which, and why."""
+
+
+class NoEventError(ValueError):
+    """A source gave something that cannot be an event; says which source, the number of the record, what is wanted."""
+
+
+_WANTED = "give events as dicts, as lines of JSON (text or bytes), or as lists of either"
+_HAS = {"is_connected": "is_connected", "read": "read(scope, cut)"}
+
+
+def require_source(whose: str, source: object) -> None:
+    """See that something is a source.
+
+    Raises:
+        TypeError: it is not; says whose, and what it lacks.
+    """
+    lacks = [
+        said for name, said in _HAS.items()
+        if getattr_static(source, name, None) is None and not hasattr(source, name)
+    ]  # fmt: skip
+    if source is None or lacks:
+        what = "None" if source is None else f"a {type(source).__name__} without {' and '.join(lacks)}"
+        raise TypeError(
+            f"{whose}={what} is no source: it has to have is_connected() and read(scope, cut), "
+            "as JsonLines and Records have"
+        )
 
 
 class JsonLines:
@@ -122,14 +152,17 @@ async def packs(
     number = 0
     waiting: list[tuple[int, bytes]] = []
     try:
-        async for item in _items(source.read(scope, cut_us)):
-            for line in _lines(item, reader.origin):
-                number += 1
-                waiting.append((number, line))
+        async for item in _items(source.read(scope, cut_us), reader.name):
+            try:
+                for line in _lines(item, reader.origin):
+                    number += 1
+                    waiting.append((number, line))
+            except NoEventError as error:
+                raise NoEventError(f"{reader.name}, record {number + 1:,}: {error}; {_WANTED}") from error
             if len(waiting) >= size:
                 yield reader.take(waiting)
                 waiting = []
-    except GeneratorExit:
+    except (GeneratorExit, NoEventError):
         raise
     except Exception as error:
         raise SourceError(f"{reader.name} failed after {number:,} records: {said(error)}") from error
@@ -137,13 +170,15 @@ async def packs(
         yield reader.take(waiting)
 
 
-async def _items(given: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - whatever a source gives
+async def _items(given: Any, name: str) -> AsyncIterator[Any]:  # noqa: ANN401 - whatever a source gives
     if inspect.isawaitable(given):
         given = await given
     if isinstance(given, AsyncIterable):
         async for item in given:
             yield item
         return
+    if not isinstance(given, Iterable):
+        raise NoEventError(f"{name}: read() gave {_a(given)}, not something with records in it; {_WANTED}")
     for item in given:
         yield item
 
@@ -155,12 +190,22 @@ def _lines(item: Any, origin: Origin | None) -> Iterable[bytes]:  # noqa: ANN401
     elif isinstance(item, str):
         yield item.rstrip("\r\n").encode(errors="surrogatepass")
     elif isinstance(item, Mapping):
-        yield msgspec.json.encode({"origin": origin, **item} if origin is not None else item)
+        try:
+            yield msgspec.json.encode({"origin": origin, **item} if origin is not None else item)
+        except (TypeError, ValueError) as error:
+            raise NoEventError(f"it holds what JSON does not have ({error})") from error
     elif isinstance(item, msgspec.Struct):
         yield from _lines(msgspec.to_builtins(item), origin)
-    else:
+    elif isinstance(item, Iterable):
         for each in item:
             yield from _lines(each, origin)
+    else:
+        raise NoEventError(f"{_a(item)} is no event")
+
+
+def _a(thing: object) -> str:
+    """A thing, as it may be quoted."""
+    return "None" if thing is None else f"{type(thing).__name__} {repr(thing)[:_SHOWN]}"
 
 
 def said(error: BaseException) -> str:

@@ -67,6 +67,45 @@ def place(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert worker.wait(PATIENCE_S) == 0, log.read_text()[-3000:]
 
 
+def test_commands_take_the_number_of_partitions_from_the_topics_and_refuse_another(
+    broker: Broker, tmp_path: Path
+) -> None:
+    here = Place(broker.bootstrap_servers)
+    file = write(tmp_path / "both", [now_fill(o, n, f"desk-{n}") for n in range(9) for o in ("internal", "exchange")])
+    assert "there is no topic" in here.run("publish", file).err
+    assert here.run("topics", "create", "--partitions", 7, "-q").code == 0
+    for words in (("publish", file), ("trigger", "full", "--yes", "--no-wait"), ("verify", "some")):
+        for more, env in ((("--partitions", 4), {}), ((), {"STREAM_RECON_PARTITIONS": "4"})):
+            done = run(*words, *more, env={**here.env, **env})
+            assert done.code == 2, done
+            assert (
+                f"{here.plan.prefix}internal.fills.v1 has 7 partitions, not 4: set STREAM_RECON_PARTITIONS=7"
+                in done.err
+            )
+    assert here.run("publish", file).code == 0
+    held = asyncio.run(_accounts_by_partition(here))
+    assert held["internal"] == held["exchange"]
+    assert len(held["internal"]) > 4
+    assert here.run("trigger", "full", "--yes", "--no-wait").code == 0
+
+
+async def _accounts_by_partition(place: Place) -> dict[str, dict[int, set[bytes]]]:
+    held: dict[str, dict[int, set[bytes]]] = {}
+    for origin in ("internal", "exchange"):
+        topic = place.plan.source(origin, "fills")
+        async with AIOKafkaConsumer(topic, bootstrap_servers=place.env["KAFKA_BOOTSTRAP_SERVERS"],
+                                    auto_offset_reset="earliest") as consumer:  # fmt: skip
+            ends = await consumer.end_offsets(consumer.assignment())
+            by_partition: dict[int, set[bytes]] = {}
+            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                for tp, records in (await consumer.getmany(timeout_ms=200)).items():
+                    by_partition.setdefault(tp.partition, set()).update(
+                        record.key for record in records if record.key.startswith(b"simex")
+                    )
+            held[origin] = {partition: keys for partition, keys in by_partition.items() if keys}
+    return held
+
+
 def now_fill(origin: str, number: int, account: str, **fields: object) -> dict[str, object]:
     """A fill of ten seconds ago."""
     ts_us = time.time_ns() // 1000 - 10_000_000
@@ -281,7 +320,11 @@ def test_up_runs_all_there_is_with_the_files_given_and_takes_it_down_again(tmp_p
     contracts = write(tmp_path / "contracts.json", [json.dumps(promises)])
     instruments = write(tmp_path / "instruments.json", [json.dumps(kinds)])
     prefix = f"cli-{uuid4().hex[:10]}."
-    words = ("--prefix", prefix, "--group", prefix, "--contracts", contracts, "--instruments", instruments)
+    config = write(tmp_path / "recon.yaml", ["reconciliation: {batch_size: 50}"])
+    words = (
+        "--prefix", prefix, "--group", prefix, "--contracts", contracts, "--instruments", instruments,
+        "--partitions", 6, "--config", config,
+    )  # fmt: skip
     with (tmp_path / "log").open("w") as log:
         up = subprocess.Popen(
             command("up", "--port", 0, *words, "--output", "json"), stdout=subprocess.PIPE, stderr=log, text=True,
@@ -292,8 +335,8 @@ def test_up_runs_all_there_is_with_the_files_given_and_takes_it_down_again(tmp_p
     assert line, (tmp_path / "log").read_text()
     told = json.loads(line)
     place = Place(told["bootstrap_servers"], told["prefix"])
-    assert told["prefix"] == prefix
-    assert place.run("topics", "verify").code == 0
+    assert (told["prefix"], told["partitions"]) == (prefix, 6)
+    assert place.run("topics", "verify", "--partitions", 6).code == 0
     bought = now_fill("internal", 1, "alice", qty="2", price="10", fee="1", fee_asset="USD")
     before, after = (
         {
@@ -306,6 +349,11 @@ def test_up_runs_all_there_is_with_the_files_given_and_takes_it_down_again(tmp_p
     assert place.run("publish", "-", "--contracts", contracts, stdin=lines).code == 0
     (found,) = place.breaks("simex|alice", 1)
     assert (found["kind"], found["asset"], found["residual"]) == ("balance_mismatch", "USD", "-4")
+    config.write_text("reconciliation: {batch_size: \n")
+    deadline = time.monotonic() + PATIENCE_S
+    while "worker error: the configuration file is not valid" not in (tmp_path / "log").read_text():
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.1)
     up.send_signal(signal.SIGTERM)
     assert up.wait(PATIENCE_S) == 0
     if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):

@@ -16,6 +16,8 @@ from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.control_policy import Policy, nobody
 from stream_recon.domain.results import FINAL, CheckpointAt, ReconciliationResult, TopicCut, run_id_of
 from stream_recon.domain.work import AlertAnswer, AlertItem, CancelItem, FindingsItem, LiveItem, Partial, ReplayItem
+from stream_recon.shell.configuration import load
+from stream_recon.shell.governing import Governing
 from stream_recon.strategies.coordination import OVERTIME_US, SECOND_US, Board, Correct, Hand, Publish, Static
 from stream_recon.strategies.registry import NINE, Registry
 from tests.findings import AT_US, DIFFERS, MISSING
@@ -59,9 +61,11 @@ class Settled:
         """The configured one."""
         return self.config_for("").reconciliation_type
 
-    def config_for(self, kind: str, params: Mapping[str, Any] | None = None) -> ReconciliationConfig:
+    def config_for(
+        self, kind: str, params: Mapping[str, Any] | None = None, inner: str | None = None
+    ) -> ReconciliationConfig:
         """The same for all types."""
-        del kind
+        del kind, inner
         return ReconciliationConfig(**{**self.values, **(params or {})})
 
     def at(self, version: int) -> Settled:
@@ -75,7 +79,7 @@ class Settled:
         return changed
 
 
-def board(configuration: Settled | None = None, results: Sequence[ReconciliationResult] = ()) -> Board:
+def board(configuration: Any = None, results: Sequence[ReconciliationResult] = ()) -> Board:
     static = Static(PARTITIONS, "contracts", "instruments", "1", lambda account: len(account) % PARTITIONS)
     one = Board(static, configuration or Settled(), KNOWN)
     one.restore(results)
@@ -251,6 +255,29 @@ def test_a_configuration_that_is_not_valid_leaves_the_one_before() -> None:
     assert len(handed(effects)) == PARTITIONS
     again = board(results=results(effects))
     assert (again.configuration.version, again.configuration.config_for("").batch_size) == (1, 5)
+
+
+@pytest.mark.parametrize("kind", [strategy.type for strategy in NINE if not strategy.outer])
+def test_a_scheduled_run_is_tuned_as_the_type_that_it_runs(kind: str) -> None:
+    section = {"timeout_seconds": 5, "historical_lookback_hours": 3}
+    own = {"real_time": {"window_minutes": 2}, "emergency": {"deadline_seconds": 7}}.get(kind, {})
+    governing = Governing(load(environ={}).changed({f"strategies.{kind}.{k}": v for k, v in (section | own).items()}))
+
+    def plan(configuration: Any, requested: str, **more: Any) -> Any:
+        [begun] = results(begin(board(configuration), requested, **more))
+        return begun.plan
+
+    assert plan(governing, "scheduled", inner=kind) == plan(governing, kind)
+    again = governing.changed({"strategies.scheduled.timeout_seconds": 6, "strategies.scheduled.batch_size": 8})
+    config = plan(again, "scheduled", inner=kind, params={"batch_size": 9})["config"]
+    assert [config[name] for name in ("historical_lookback_hours", "timeout_seconds", "batch_size")] == [3, 6, 9]
+
+
+def test_what_is_run_as_scheduled_without_a_schedule_is_tuned_as_the_default_type() -> None:
+    given = {"reconciliation.default_type": "trade_only", "strategies.trade_only.timeout_seconds": 5}
+    [begun] = results(begin(board(Governing(load(environ={}).changed(given))), "scheduled"))
+    assert begun.plan is not None
+    assert (begun.plan["strategy"], begun.plan["config"]["timeout_seconds"]) == ("trade_only", 5)
 
 
 def test_small_differences_are_corrected_within_the_budget_once_and_taken_back() -> None:

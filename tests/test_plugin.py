@@ -101,6 +101,26 @@ def test_a_package_that_does_not_load_is_reported_and_something_else_is_run(site
     assert said.stdout == "full broken True\n", said.stderr
 
 
+def test_a_package_that_names_an_identity_that_does_not_exist_is_reported_and_something_else_is_run(
+    site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "misnamed.py").write_text(
+        "from stream_recon.strategies.registry import Strategy as S\n"
+        "ONE = S('one', ('trades',))\nTWO = S('two', 'trade', cut='now', window_us=-1)\n"
+    )
+    site.install("misnamed", {"one": "misnamed:ONE", "two": "misnamed:TWO"})
+    done = site.reconcile("--type", "one")
+    result = json.loads(done.stdout)["result"]
+    assert (result["type"], result["requested_type"]) == ("full", "one")
+    assert "package misnamed, misnamed:ONE: there is no identity 'trades'; did you mean trade?" in done.stderr
+    said = site.run("-c", "from stream_recon.strategies.registry import registry as r; print(r().failed['two'])")
+    assert said.stdout == (
+        "package misnamed, misnamed:TWO: identities must be a tuple of one or more of trade, order, position, balance, "
+        "net_change, but is 'trade'; cut must be settled or live, but is 'now'; window_us must be None or a whole "
+        "number of microseconds from 0, but is -1\n"
+    )
+
+
 def test_a_package_may_not_take_the_name_of_one_of_the_nine(site: Site, tmp_path: Path) -> None:
     (tmp_path / "thief.py").write_text("from fills_only import FILLS_ONLY\nFULL = FILLS_ONLY._replace(type='full')\n")
     site.install("thief", {"full": "thief:FULL"})

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream_recon.domain.control import Reconcile, read_command
 from stream_recon.domain.events import Fill, Heartbeat
+from stream_recon.domain.topics import PartitionsError
 from stream_recon.produce import Producer, headers_of, partition_of
 from stream_recon.shell.topics import create
 
@@ -51,6 +53,24 @@ def test_a_heartbeat_without_an_id_gets_one_from_its_content() -> None:
     beat = Heartbeat(origin="internal", source="gateway", through_us=1_764_000_000_000_000)
     first, again = dict(headers_of(beat, b"one")), dict(headers_of(beat, b"one"))
     assert first["ce_id"] == again["ce_id"] != dict(headers_of(beat, b"two"))["ce_id"]
+
+
+def test_what_takes_topics_to_have_another_number_of_partitions_sends_nothing(
+    broker: Broker, topic_plan: TopicPlan
+) -> None:
+    wrong = msgspec.structs.replace(topic_plan, partitions=topic_plan.partitions + 3)
+    event = Fill(
+        origin="internal", venue="simex", account_id="desk", event_id="e-1", ts_us=1, instrument="BTC-USD",
+        trade_id="T1", order_id="O1", side="buy", qty="1", price="2",
+    )  # fmt: skip
+
+    async def scenario() -> None:
+        await create(broker.bootstrap_servers, topic_plan)
+        async with Producer(broker.bootstrap_servers, wrong) as producer:
+            await producer.send(event)
+
+    with pytest.raises(PartitionsError, match=f"has {topic_plan.partitions} partitions, not {wrong.partitions}: set"):
+        asyncio.run(scenario())
 
 
 def test_a_command_arrives_under_its_id_and_is_read_as_it_was_meant(broker: Broker, topic_plan: TopicPlan) -> None:

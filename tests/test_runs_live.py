@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,8 @@ from stream_recon.core.results import result_digest
 from stream_recon.data import hyperliquid_instruments
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.events import ORIGINS
-from stream_recon.domain.results import FINAL, ReconciliationResult
+from stream_recon.domain.results import FINAL, ReconciliationResult, run_id_of
+from stream_recon.domain.work import Answer, Progress
 from stream_recon.produce import partition_of
 from stream_recon.strategies.registry import NINE
 from tests.commands import run
@@ -248,6 +250,12 @@ def first_full(small: Small) -> ReconciliationResult:
     return perform(small, "full", cut_us=small.start_us + 89 * 10_000)
 
 
+def progress_of(place: Deployment, command_id: str) -> list[Progress]:
+    """What was told of a run on the way."""
+    decoded = [msgspec.json.decode(record.value, type=Answer) for record in place.records("partials")]
+    return [each for each in decoded if isinstance(each, Progress) and each.run_id == run_id_of(command_id)]
+
+
 def kinds(result: ReconciliationResult) -> dict[str, int]:
     return result.summary.by_kind
 
@@ -341,6 +349,17 @@ def test_a_run_whose_feeds_do_not_settle_is_partial_and_names_them(small: Small)
     assert result.status == "partial"
     assert result.certificate is not None
     assert {each.source for each in result.certificate.unsettled} == {"internal|simex", "exchange|simex"}
+
+
+def test_a_run_that_waits_for_its_cut_holds_up_no_other(small: Small) -> None:
+    waits = ask(small, type="full", params={"timeout_seconds": 40})
+    small.until(lambda: "settle" in {each.stage for each in progress_of(small, waits)})
+    started = time.monotonic()
+    result = perform(small, "trade_only", cut_us=small.start_us)
+    assert (result.status, time.monotonic() - started < 8) == ("completed", True)
+    assert [each.status for each in results_of(small, waits)] == ["running"]
+    cancel = ask(small, "cancel", run_id=run_id_of(waits))
+    assert result_of(small, cancel).status == "completed"
 
 
 def test_a_run_can_be_cancelled(small: Small) -> None:

@@ -15,6 +15,7 @@ from stream_recon.audit.store import AuditStore
 from stream_recon.cli.options import load_contracts, load_instruments
 from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.contracts import Contracts, FeedContract
+from stream_recon.domain.layers import ConfigurationError
 from stream_recon.service import ReconciliationService, ReconciliationStrategyFactory
 from stream_recon.shell import metrics
 from stream_recon.sources import JsonLines, Records
@@ -223,6 +224,74 @@ def test_an_account_that_does_not_exist_and_an_empty_list_are_told() -> None:
     assert "name at least one" in result.errors[0]
 
 
+@pytest.mark.parametrize("accounts", ["binance|desk-1", b"binance|desk-1", 5])
+def test_accounts_are_a_list(accounts: Any) -> None:
+    with pytest.raises(ValueError, match=r"give a list of accounts, such as \['binance\|desk-1'\]"):
+        perform(accounts=accounts)
+
+
+@pytest.mark.parametrize("name", ["desk-1", "binance|", "a|b|c", 7])
+def test_an_account_has_its_venue(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"accounts: .*: an account is venue\|account_id"):
+        perform(accounts=["binance|desk-1", name])
+
+
+class Unreadable:
+    """Something that is no source."""
+
+    is_connected = True
+
+
+@pytest.mark.parametrize(
+    ("source", "lacks"),
+    [
+        (None, "exchange=None is no source"),
+        (Unreadable(), r"exchange=a Unreadable without read\(scope, cut\) is no source"),
+        ([], r"exchange=a list without is_connected and read\(scope, cut\) is no source"),
+    ],
+)
+def test_what_is_no_source_is_refused_at_once(source: Any, lacks: str) -> None:
+    with pytest.raises(TypeError, match=lacks):
+        ReconciliationService(internal=ONE_MISSING, exchange=source)
+    if source is not None:
+        with pytest.raises(TypeError, match=lacks):
+            ReconciliationStrategyFactory.create_strategy(internal=ONE_MISSING, exchange=source)
+
+
+@pytest.mark.parametrize(
+    ("thing", "says"),
+    [
+        (7, "internal: records, record 2: int 7 is no event"),
+        ([None], "internal: records, record 2: None is no event"),
+        ({"ts_us": object()}, "internal: records, record 2: it holds what JSON does not have"),
+    ],
+)
+def test_something_that_is_no_event_fails_the_run_and_is_told_and_not_tried_again(thing: Any, says: str) -> None:
+    before = retries()
+    result = perform("full", internal=Records([*told("internal"), thing]))
+    assert result.status == "failed"
+    [error] = result.errors
+    assert error.startswith(says)
+    assert error.endswith("give events as dicts, as lines of JSON (text or bytes), or as lists of either")
+    assert retries() == before
+
+
+def test_a_source_that_gives_nothing_to_go_through_is_told() -> None:
+    class Forgetful(Attribute):
+        """Its `read` returns nothing."""
+
+        async def read(self, scope: Any, cut: Any) -> Any:
+            """Nothing at all."""
+
+    [error] = perform(internal=Forgetful([])).errors
+    assert error.startswith("internal: read() gave None, not something with records in it")
+
+
+def retries() -> float:
+    """How often a full was tried again."""
+    return float(metrics.RETRIES.labels("full")._value.get())
+
+
 # -- types ------------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +339,12 @@ def test_a_configuration_that_is_not_valid_is_refused_before_anything_is_read() 
     for wrong in ({"max_discrepancy_threshold": 1.5}, {"auto_resolve_threshold": "NaN"}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             perform(config=wrong, internal=Gone())
+    with pytest.raises(ConfigurationError, match=r"^there is no key 'batchsize' here; did you mean batch_size\?$"):
+        perform(config={"batchsize": 5})
+    with pytest.raises(
+        ConfigurationError, match=r"^reconciliation.batch_size: must be a whole number from 1 to 100,?000"
+    ):
+        perform(config=Manager({"reconciliation.batch_size": "many"}))
     with pytest.raises(TypeError, match="is a ReconciliationConfig or has"):
         perform(config=object())
 

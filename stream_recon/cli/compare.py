@@ -150,7 +150,8 @@ def _by_type(
     limits = {"historical_lookback_hours": lookback_hours} if lookback_hours is not None else {}
     sides = {origin: JsonLines(None if path == _STDIN else path, origin) for path, origin in given}
     run = ReconciliationRun(
-        strategy._replace(type=choice.strategy.type), sections.config_for(strategy.type, limits),
+        strategy._replace(type=choice.strategy.type),
+        sections.config_for(choice.strategy.type, limits, strategy.type if choice.strategy.outer else None),
         contracts=contracts,
         instruments=instruments, internal=sides.get("internal"), exchange=sides.get("exchange"), both=sides.get(None),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,7 +37,12 @@ from stream_recon.cli.options import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stream_recon.app import Deployment
+
+
+_LOOK_S = 0.2
 
 
 class Host(StrEnum):
@@ -131,7 +137,8 @@ def up(
 ) -> None:
     """Run a broker, its topics and a worker until Ctrl-C: for development, and to try things out.
 
-    A worker that ends by itself is started again. What a broker started here holds is gone when it ends.
+    What its worker warns of is shown, and a worker that ends by itself is started again. What a broker started here
+    holds is gone when it ends.
     """
     from stream_recon.app import Deployment, WorkerError
     from stream_recon.shell.topics import TopicsError
@@ -142,7 +149,7 @@ def up(
     try:
         with opening(broker, port=port or None, quiet=quiet) as kafka:
             deployment = Deployment(kafka.bootstrap_servers, topics, promises, group, kinds, None, config, environment)
-            _run(deployment, output, quiet=quiet)
+            _run(deployment, _exports(deployment, contracts, instruments), output, quiet=quiet)
     except (TopicsError, WorkerError) as error:
         raise Failure(str(error), code=3) from error
     except KeyboardInterrupt:
@@ -150,29 +157,44 @@ def up(
         raise typer.Exit(0) from None
 
 
-def _run(deployment: Deployment, output: Format, *, quiet: bool) -> None:
+def _exports(deployment: Deployment, contracts: Path | None, instruments: Path | None) -> dict[str, str]:
+    """What other commands have to be told so that they speak of the same."""
+    exports = {
+        "KAFKA_BOOTSTRAP_SERVERS": deployment.bootstrap_servers, "STREAM_RECON_TOPIC_PREFIX": deployment.plan.prefix,
+        "STREAM_RECON_PARTITIONS": str(deployment.plan.partitions),
+    }  # fmt: skip
+    files = {"STREAM_RECON_CONTRACTS": contracts, "STREAM_RECON_INSTRUMENTS": instruments}
+    return exports | {name: str(path.absolute()) for name, path in files.items() if path is not None}
+
+
+def _run(deployment: Deployment, exports: dict[str, str], output: Format, *, quiet: bool) -> None:
     """Make the topics, and keep a worker running."""
     import time
 
     from stream_recon.app import make_topics, running_worker
     from stream_recon.cli.answer import print_json
+    from stream_recon.cli.remarks import Remarks
 
     make_topics(deployment)
     while True:
         with running_worker(deployment) as running:
             if output is Format.json:
                 print_json({"bootstrap_servers": deployment.bootstrap_servers, "prefix": deployment.plan.prefix,
+                            "partitions": deployment.plan.partitions,
                             "metrics": f"http://127.0.0.1:{running.http_port}/metrics"})  # fmt: skip
             else:
+                said = " ".join(f"{name}={quote(value)}" for name, value in exports.items())
                 typer.echo(
-                    "Ready. In another terminal:\n"
-                    f"  export KAFKA_BOOTSTRAP_SERVERS={deployment.bootstrap_servers}"
-                    f" STREAM_RECON_TOPIC_PREFIX={deployment.plan.prefix}\n"
+                    f"Ready. In another terminal:\n  export {said}\n"
                     "  stream-recon publish FILE.jsonl     events of both sides into the topics\n"
                     "  stream-recon tail                   alerts as they happen\n"
                     "  stream-recon breaks                 what is wrong now\n"
                     f"Metrics: http://127.0.0.1:{running.http_port}/metrics. Ctrl-C ends everything."
                 )
-            while running.process.poll() is None:
-                time.sleep(0.2)
+            remarks, lives = Remarks(running.log), True
+            while lives:
+                lives = running.process.poll() is None
+                for remark in remarks.more():
+                    say(remark, quiet=False)
+                time.sleep(_LOOK_S if lives else 0)
             say(f"The worker ended with exit code {running.process.returncode}; starting another.", quiet=quiet)

@@ -79,6 +79,13 @@ Prefix = Annotated[str, typer.Option(envvar="STREAM_RECON_TOPIC_PREFIX", help="W
 Partitions = Annotated[
     int, typer.Option(envvar="STREAM_RECON_PARTITIONS", min=1, help="How many partitions each account topic has.")
 ]
+PartitionsThere = Annotated[
+    int | None,
+    typer.Option(
+        envvar="STREAM_RECON_PARTITIONS", min=1,
+        help="How many partitions each account topic has. Default: as many as there are; another number is refused.",
+    ),
+]  # fmt: skip
 Group = Annotated[str, typer.Option(envvar="STREAM_RECON_GROUP", help="Workers of one group share the partitions.")]
 BrokerChoice = Annotated[
     Ladder,
@@ -127,6 +134,22 @@ def plan_of(prefix: str, partitions: int) -> TopicPlan:
     from stream_recon.domain.topics import TopicPlan
 
     return TopicPlan(prefix=prefix, partitions=partitions)
+
+
+def plan_there(bootstrap: str, prefix: str, said: int | None) -> TopicPlan:
+    """The topics of this deployment, with as many partitions as they have.
+
+    Raises:
+        Failure: that is not what was said.
+        KafkaError: the broker does not answer, or has no such topics.
+    """
+    from stream_recon.domain.topics import PartitionsError
+    from stream_recon.shell.topics import counted
+
+    try:
+        return plan_of(prefix, wait_for(counted(bootstrap, plan_of(prefix, PARTITIONS), said)))
+    except PartitionsError as error:
+        raise Failure(str(error)) from error
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

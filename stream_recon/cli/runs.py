@@ -12,7 +12,6 @@ import typer
 from stream_recon.cli.giving import Giving, complete, give
 from stream_recon.cli.options import (
     BOOTSTRAP,
-    PARTITIONS,
     PREFIX,
     Bootstrap,
     ContractsFile,
@@ -20,13 +19,14 @@ from stream_recon.cli.options import (
     Format,
     InstrumentsFile,
     Output,
-    Partitions,
+    PartitionsThere,
     Prefix,
     Quiet,
     console,
     load_contracts,
     load_instruments,
     plan_of,
+    plan_there,
     say,
     spread,
     wait_for,
@@ -69,7 +69,7 @@ def trigger(
     ] = None,
     contracts: ContractsFile = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    partitions: Partitions = PARTITIONS,
+    partitions: PartitionsThere = None,
     giving: Giving = Giving(),
 ) -> None:
     """Start a reconciliation: shows what it would read, asks, waits, and prints what it came to.
@@ -78,12 +78,12 @@ def trigger(
     """
     from stream_recon.strategies.registry import FULL, choose, registry
 
-    bootstrap, plan = giving.bootstrap, plan_of(giving.prefix, partitions)
     params = _params(param or [])
+    config = _config(params)
+    bootstrap, plan = giving.bootstrap, plan_there(giving.bootstrap, giving.prefix, partitions)
     choice = choose(None if kind == "default" else kind, "full", fall_back=True, known=registry())
     strategy = FULL if choice.strategy.outer else choice.strategy
     cut_us = _cut(at, bootstrap, plan, contracts)
-    config = _config(params)
     scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
     talks = not giving.quiet and giving.output is Format.table
     if talks:
@@ -110,7 +110,7 @@ def trigger(
         giving,
     )  # fmt: skip
     with _bars(shown=talks and giving.wait) as tell:
-        result = give(command, giving, config.timeout_seconds + PATIENCE_S, partitions=partitions, tell=tell)
+        result = give(command, giving, config.timeout_seconds + PATIENCE_S, partitions=plan.partitions, tell=tell)
     if result is None:
         say("Sent. `stream-recon runs` shows what comes of it.", quiet=giving.quiet)
         return
@@ -267,7 +267,7 @@ def verify(
     ] = None,
     bootstrap: Bootstrap = BOOTSTRAP,
     prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
+    partitions: PartitionsThere = None,
     output: Output = Format.table,
 ) -> None:
     """Check a result without trusting whoever made it: read the log again, and see that the same comes of it.
@@ -282,6 +282,7 @@ def verify(
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.shell.verifying import verify as check
 
+    plan = plan_there(bootstrap, prefix, partitions)
     known = _results(bootstrap, prefix)
     if file is not None:
         try:
@@ -293,7 +294,7 @@ def verify(
     else:
         result = _only(known, run_id)
     settings = WorkerSettings(
-        bootstrap=bootstrap, plan=plan_of(prefix, partitions), contracts=load_contracts(contracts),
+        bootstrap=bootstrap, plan=plan, contracts=load_contracts(contracts),
         instruments=load_instruments(instruments),
     )  # fmt: skip
     done: Verified = wait_for(check(settings, result, known.get, lambda *_: None))

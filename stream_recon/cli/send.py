@@ -10,19 +10,18 @@ import typer
 
 from stream_recon.cli.options import (
     BOOTSTRAP,
-    PARTITIONS,
     PREFIX,
     Bootstrap,
     ContractsFile,
     Failure,
     Format,
     Output,
-    Partitions,
+    PartitionsThere,
     Prefix,
     Quiet,
     console,
     load_contracts,
-    plan_of,
+    plan_there,
     say,
     wait_for,
 )  # fmt: skip
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.topics import TopicPlan
     from stream_recon.files import BadLine, Line
     from stream_recon.produce import Producer
 
@@ -51,7 +51,7 @@ def publish(
     ] = False,
     bootstrap: Bootstrap = BOOTSTRAP,
     prefix: Prefix = PREFIX,
-    partitions: Partitions = PARTITIONS,
+    partitions: PartitionsThere = None,
     output: Output = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -65,7 +65,8 @@ def publish(
     if missing is not None:
         raise Failure(f"{missing}: no such file; give JSONL files, or - for standard input")
     job = _Job(files, load_contracts(contracts), heartbeats, rate, raw)
-    sent = wait_for(_publish(job, bootstrap, prefix, partitions, show=output is Format.table and not quiet))
+    plan = plan_there(bootstrap, prefix, partitions)
+    sent = wait_for(_publish(job, bootstrap, plan, show=output is Format.table and not quiet))
     if output is Format.json:
         from stream_recon.cli.answer import print_json
 
@@ -101,7 +102,7 @@ class _Sent(NamedTuple):
     seconds: float
 
 
-async def _publish(job: _Job, bootstrap: str, prefix: str, partitions: int, *, show: bool) -> _Sent:
+async def _publish(job: _Job, bootstrap: str, plan: TopicPlan, *, show: bool) -> _Sent:
     from stream_recon.files import BadLine, Heard, Reader, open_lines
     from stream_recon.produce import Producer
 
@@ -109,7 +110,7 @@ async def _publish(job: _Job, bootstrap: str, prefix: str, partitions: int, *, s
     heard = Heard(job.contracts)
     rejected: list[BadLine] = []
     lines = sent = beats = 0
-    async with Producer(bootstrap, plan_of(prefix, partitions)) as producer:
+    async with Producer(bootstrap, plan) as producer:
         with _bar(job.files, show=show) as advance:
             for path in job.files:
                 name = "stdin" if path == _STDIN else path.name
@@ -133,7 +134,7 @@ async def _publish(job: _Job, bootstrap: str, prefix: str, partitions: int, *, s
             await _until(heard.through_us, quiet=not show)
             for stream, beat in heard.closing():
                 await producer.heartbeat(beat.origin, beat.source, stream, beat.through_us, beat.venue)
-                beats += partitions
+                beats += plan.partitions
     return _Sent(lines, sent, beats, rejected, round(time.monotonic() - started, 3))
 
 

@@ -61,13 +61,18 @@ Amount = Annotated[Limit, Allowed("a plain decimal in quotes, such as '0.01'")]
 Text = Annotated[str, Field(min_length=1)]
 
 
-def _account(said: object) -> object:
+def as_account(said: object) -> object:
+    """An account, if it is one.
+
+    Raises:
+        ValueError: it is not `venue|account_id`.
+    """
     if not isinstance(said, str) or len(parts := said.split("|")) != 2 or not all(parts):  # noqa: PLR2004 - a pair
         raise PydanticCustomError("not_an_account", "not an account")
     return said
 
 
-Account = Annotated[str, Allowed("an account, as `venue|account_id`"), BeforeValidator(_account)]
+Account = Annotated[str, Allowed("an account, as `venue|account_id`"), BeforeValidator(as_account)]
 
 
 class Section(BaseModel):
@@ -316,8 +321,12 @@ class Sections(Section):
         found = getattr(self.strategies, type_name, None)
         return found if isinstance(found, Override) else Override()
 
-    def config_for(self, type_name: str, params: Mapping[str, Any] | None = None) -> ReconciliationConfig:
+    def config_for(
+        self, type_name: str, params: Mapping[str, Any] | None = None, inner: str | None = None
+    ) -> ReconciliationConfig:
         """The nine fields of a run: the common ones, those of its type, those that its command gives.
+
+        `inner`: the type that a scheduled run is done by; its section comes before that of `scheduled`.
 
         Raises:
             pydantic.ValidationError: a parameter is not allowed, or not beside the others.
@@ -325,6 +334,7 @@ class Sections(Section):
         return ReconciliationConfig(
             **{
                 **self.reconciliation.model_dump(exclude_unset=True),
+                **(self.override_of(inner).given() if inner is not None else {}),
                 **self.override_of(type_name).given(),
                 **_one_name(params or {}),
             }

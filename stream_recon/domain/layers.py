@@ -154,16 +154,16 @@ def resolve(layers: Iterable[Layer]) -> Effective:
 
 def _by_type(sections: Sections) -> Iterator[str]:
     """What is wrong with the nine fields once those of a type, or of a scheduled run, are laid over the common ones."""
-    asked: list[tuple[Place, str, Mapping[str, Any]]] = [
-        (("strategies", name), name, {}) for name in ReconciliationType
+    asked: list[tuple[Place, str, Mapping[str, Any], str | None]] = [
+        (("strategies", name), name, {}, None) for name in ReconciliationType
     ]
     asked += [
-        (("strategies", "scheduled", "runs", number, "params"), run.type, run.params.given())
+        (("strategies", "scheduled", "runs", number, "params"), "scheduled", run.params.given(), run.type)
         for number, run in enumerate(sections.strategies.scheduled.runs)
     ]
-    for place, name, params in asked:
+    for place, name, params, inner in asked:
         try:
-            sections.config_for(name, params)
+            sections.config_for(name, params, inner)
         except ValidationError as error:
             yield from (f"{dotted(place)}: {problem}" for problem in told(error, type(sections.reconciliation)))
 

@@ -8,11 +8,14 @@ events published with a time of their own would be deleted at once.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from stream_recon.domain.events import ORIGINS, STREAMS, Origin, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Role = Literal[
     "internal.fills", "internal.orders", "internal.balances",
@@ -78,6 +81,31 @@ class Topic(Struct, frozen=True):
         if self.shape.cleanup == "delete":
             settings["retention.ms"] = str(self.shape.retention_ms)
         return settings
+
+
+class PartitionsError(ValueError):
+    """Topics are divided otherwise than they must be; the text says what to set."""
+
+
+def agreed(counts: Mapping[str, int], said: int | None) -> int:
+    """Into how many partitions topics are divided, by how many each has; `said`: what somebody takes them to have.
+
+    Raises:
+        PartitionsError: they differ from each other, or from what was said. The fills of one account would go to
+            different partitions on both sides, and not be found there.
+    """
+    topic, found = next(iter(counts.items()))
+    for other, count in counts.items():
+        if count != found:
+            raise PartitionsError(
+                f"{topic} has {found} partitions, and {other} has {count}: `stream-recon topics verify` says what to do"
+            )
+    if said is not None and said != found:
+        raise PartitionsError(
+            f"{topic} has {found} partitions, not {said}: set STREAM_RECON_PARTITIONS={found} or --partitions {found} "
+            f"(from Python TopicPlan(partitions={found})), as its workers have"
+        )
+    return found
 
 
 class TopicPlan(Struct, frozen=True, kw_only=True):

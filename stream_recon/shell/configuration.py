@@ -104,14 +104,18 @@ class Configuration:
         nine = [by_key.get(f"{own}{name}", by_key[f"reconciliation.{name}"]) for name in keys(ReconciliationConfig)]
         return nine + [row for row in rows if row.key.startswith(own) and row not in nine]
 
-    def config_for(self, type_name: str, params: Mapping[str, Any] | None = None) -> ReconciliationConfig:
+    def config_for(
+        self, type_name: str, params: Mapping[str, Any] | None = None, inner: str | None = None
+    ) -> ReconciliationConfig:
         """The nine fields of a run: the common ones, those of its type, those that its command gives.
+
+        `inner`: the type that a scheduled run is done by.
 
         Raises:
             ConfigurationError: a parameter is not allowed, or not beside the others.
         """
         try:
-            return self.sections.config_for(type_name, params)
+            return self.sections.config_for(type_name, params, inner)
         except ValidationError as error:
             problems = told(error, ReconciliationConfig)
             raise ConfigurationError(f"{problem} (parameter)" for problem in problems) from error

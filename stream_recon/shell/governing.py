@@ -38,13 +38,15 @@ class Governing:
             for run in sections.strategies.scheduled.runs
         )
 
-    def config_for(self, kind: str, params: Mapping[str, Any] | None = None) -> ReconciliationConfig:
-        """What a run of that type is tuned by.
+    def config_for(
+        self, kind: str, params: Mapping[str, Any] | None = None, inner: str | None = None
+    ) -> ReconciliationConfig:
+        """What a run of that type is tuned by; `inner`: by what it is done, where it stands for another type.
 
         Raises:
             ConfigurationError: a parameter is not allowed.
         """
-        return self.configuration.config_for(kind, params)
+        return self.configuration.config_for(kind, params, inner)
 
     def changed(self, values: Mapping[str, Any], version: int | None = None) -> Governing:
         """The next version.

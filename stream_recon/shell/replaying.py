@@ -63,6 +63,13 @@ class Oversight(Protocol):
             Cancelled: it is to end.
         """
 
+    async def aside(self, seconds: float) -> None:
+        """Called where all has been read and more is waited for: others may go on for so long.
+
+        Raises:
+            Cancelled: it is to end.
+        """
+
 
 class Replayed(NamedTuple):
     """What a replay came to."""
@@ -228,7 +235,7 @@ class Replay:
         while unsettled(self._lane, self._item.scope, self._strategy.streams):
             if time.time_ns() // 1000 >= self._item.deadline_us:
                 return
-            await asyncio.sleep(_SETTLE_S)
+            await self._oversight.aside(_SETTLE_S)
             ends = await reader.end_offsets([log.tp for log in logs])
             for log in logs:
                 log.end = ends[log.tp]

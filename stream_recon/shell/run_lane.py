@@ -1,4 +1,4 @@
-"""The run lane: takes the replays that recon.work.v1 asks of the partitions it owns, one at a time.
+"""The run lane: takes the replays that recon.work.v1 asks of the partitions it owns, of which one reads at a time.
 
 It is a consumer group of its own, in a process of its own, so that the stream lane is never slowed. What is taken up is
 acknowledged only once its answer is safe on recon.partials.v1: if this process dies, whoever owns the partition next
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
@@ -36,10 +37,11 @@ from stream_recon.domain.work import (
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import new_reader
 from stream_recon.shell.replaying import Cancelled, Replay, parts_of, read_checkpoint
+from stream_recon.shell.turns import MOST, Doing, Emergencies, Readers, Taken, Turns
 from stream_recon.strategies.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from aiokafka import AIOKafkaProducer
 
@@ -49,60 +51,36 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 _ITEM: msgspec.json.Decoder[WorkItem] = msgspec.json.Decoder(WorkItem)
 _JSON = msgspec.json.Encoder()
-_PROGRESS_S = 0.5
-_PAUSE_S = 0.05
 _BACKOFF_S = 0.5
 _LONGEST_WAIT_S = 10.0
+_LOOK_S = 1.0
+_NAMED = 3
+QUEUED_US = 5_000_000
+"""So long after its deadline what has not begun is answered; what begins before then only reads, and waits no more."""
 OVERTIME_US = 30_000_000
 """After its deadline an item is nobody's matter any more."""
 
 
-class _Taken(NamedTuple):
-    partition: int
-    offset: int
-    item: ReplayItem
-
-
-class _Emergencies:
-    """Emergency runs that have not been answered yet: while there are any, replays wait."""
-
-    def __init__(self) -> None:
-        self._until_us: dict[str, int] = {}
-
-    def add(self, run_id: str, deadline_us: int) -> None:
-        """One has begun."""
-        self._until_us[run_id] = deadline_us
-
-    def over(self, run_id: str) -> None:
-        """One has been answered."""
-        self._until_us.pop(run_id, None)
-
-    def any(self) -> bool:
-        """Whether one is waited for still."""
-        now_us = _now_us()
-        self._until_us = {run_id: until for run_id, until in self._until_us.items() if until > now_us}
-        return bool(self._until_us)
-
-
 class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
-    """Replays, one after the other."""
+    """Replays: one reads, others wait for their feeds to settle (`shell.turns`)."""
 
     def __init__(self, settings: WorkerSettings, producer: AIOKafkaProducer) -> None:
         self._settings, self._producer = settings, producer
         self._work = settings.plan.name("work")
         self._partials = settings.plan.name("partials")
-        self._waiting: deque[_Taken] = deque()
-        self._current: _Taken | None = None
+        self._waiting: deque[Taken] = deque()
+        """What has not begun, in order."""
+        self._open: dict[tuple[int, int], Taken] = {}
+        """By partition and offset, what has not been answered."""
         self._seen: dict[int, int] = {}
         """By partition, the next offset to read."""
-        self._over: set[str] = set()
-        self._emergencies = _Emergencies()
+        self._emergencies = Emergencies()
+        self._turns = Turns(self._emergencies)
         self._registry = registry()
-        self._arrived = asyncio.Event()
-        self._reported_at = 0.0
-        self._reader = new_reader(settings, fetch_max_wait_ms=10)
+        self._readers = Readers(settings)
         self._checkpoints = new_reader(settings, fetch_max_wait_ms=10)
-        """One for each kind of topic: a client that is given other topics asks the cluster for them first."""
+        """Of whoever sits at the desk. A client that is given other topics asks the cluster for them first, so that
+        replays have others."""
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap, group_id=f"{settings.group_id}-runs", enable_auto_commit=False,
             auto_offset_reset="earliest", session_timeout_ms=int(settings.session_timeout_s * 1000),
@@ -113,25 +91,26 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         """Take work for ever.
 
         Raises:
-            KafkaError: the broker is lost.
+            ExceptionGroup: of what ended it, such as a KafkaError where the broker is lost.
         """
-        clients = self._consumer, self._reader, self._checkpoints
+        clients = self._consumer, self._checkpoints
         try:
-            await asyncio.gather(*(client.start() for client in clients))
+            await asyncio.gather(*(client.start() for client in clients), self._warm())
             self._consumer.subscribe([self._work], listener=self)
-            working = [asyncio.create_task(work) for work in (self._take(), self._replay())]
-            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            async with asyncio.TaskGroup() as group:
+                for work in (self._take(), self._begin(group), self._look_after_waiting()):
+                    group.create_task(work)
         finally:
-            await asyncio.gather(*(client.stop() for client in clients))
+            await asyncio.gather(*(client.stop() for client in clients), self._readers.stop())
+
+    async def _warm(self) -> None:
+        """Have a reader ready for the first."""
+        await self._readers.give_back(await self._readers.take())
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """What is queued of these is somebody else's now."""
+        """What is open of these is somebody else's now."""
         lost = {tp.partition for tp in revoked}
-        self._waiting = deque(taken for taken in self._waiting if taken.partition not in lost)
-        if self._current is not None and self._current.partition in lost:
-            self._over.add(self._current.item.run_id)
+        self._drop(lambda taken: taken.partition in lost)
         for partition in lost:
             self._seen.pop(partition, None)
 
@@ -157,21 +136,28 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             return
         if isinstance(item, ReplayItem):
             if item.deadline_us + OVERTIME_US > _now_us():
-                self._over.discard(item.run_id)
-                self._waiting.append(_Taken(partition, record.offset, item))
-                self._arrived.set()
+                taken = self._open[partition, record.offset] = Taken(partition, record.offset, item)
+                self._waiting.append(taken)
+                self._turns.changed.set()
         elif isinstance(item, CancelItem):
-            self._over.add(item.run_id)
+            self._drop(lambda taken: taken.item.run_id == item.run_id)
             self._emergencies.over(item.run_id)
         elif isinstance(item, LiveItem) and item.type == "emergency":
             self._emergencies.add(item.run_id, item.deadline_us)
 
+    def _drop(self, unwanted: Callable[[Taken], bool]) -> None:
+        """Nobody waits for an answer of us to these any more."""
+        self._waiting = deque(taken for taken in self._waiting if not unwanted(taken))
+        self._open = {at: taken for at, taken in self._open.items() if not unwanted(taken)}
+        for doing in self._turns.under_way:
+            doing.over = doing.over or unwanted(doing.taken)
+
     async def _commit(self) -> None:
         """Commit up to the oldest item that is not answered."""
         upto = dict(self._seen)
-        for taken in (*self._waiting, *([self._current] if self._current is not None else [])):
-            if taken.partition in upto:
-                upto[taken.partition] = min(upto[taken.partition], taken.offset)
+        for partition, offset in self._open:
+            if partition in upto:
+                upto[partition] = min(upto[partition], offset)
         owned = {tp.partition for tp in self._consumer.assignment()}
         offsets = {TopicPartition(self._work, p): offset for p, offset in upto.items() if p in owned}
         if offsets:
@@ -180,32 +166,89 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             except Exception as error:  # noqa: BLE001 - the next one will do; nothing is lost by committing late
                 _log.warning("offsets could not be committed", error=repr(error))
 
+    def _answered(self, taken: Taken) -> None:
+        """It need not be done again, unless it has come again meanwhile."""
+        if self._open.get((taken.partition, taken.offset)) is taken:
+            del self._open[taken.partition, taken.offset]
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    async def _begin(self, group: asyncio.TaskGroup) -> None:
+        """Let what waits begin, in order, as the desk and the room allow."""
+
+        def may() -> bool:
+            return bool(self._waiting) and self._turns.has_room
+
+        while True:
+            await self._turns.until(may)
+            await self._turns.desk.acquire()
+            if not may():
+                self._turns.desk.release()
+                continue
+            doing = Doing(self._waiting.popleft(), self._turns, self._progress)
+            self._turns.under_way.append(doing)
+            group.create_task(self._work_on(doing))
+
+    async def _work_on(self, doing: Doing) -> None:
+        try:
+            await self._do(doing)
+            self._answered(doing.taken)
+        finally:
+            doing.leave()
+            self._turns.under_way.remove(doing)
+            self._turns.changed.set()
+            if doing.reader is not None:
+                await self._readers.give_back(doing.reader)
+
+    async def _look_after_waiting(self) -> None:
+        """Tell what waits why it does; what has waited for longer than its run lasts is answered with that."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for taken in list(self._waiting)[:MOST]:
+                if taken not in self._waiting:
+                    continue
+                behind = self._behind(taken)
+                if _now_us() > taken.item.deadline_us + QUEUED_US:
+                    self._waiting.remove(taken)
+                    why = f"it was queued {behind} until its time was over: nothing was compared"
+                    _log.warning("not begun in time", run_id=taken.item.run_id, partition=taken.partition, why=why)
+                    answer = Partial(run_id=taken.item.run_id, partition=taken.partition, errors=[why])
+                    await self._write([answer], taken.partition)
+                    self._answered(taken)
+                    continue
+                try:
+                    await self._progress(taken, f"queued {behind}", 0, 1)
+                except KafkaError as error:
+                    _log.warning("progress could not be told", error=repr(error))
+
+    def _behind(self, taken: Taken) -> str:
+        """What goes before it."""
+        ahead = [doing.taken for doing in self._turns.under_way]
+        ahead += takewhile(lambda each: each is not taken, self._waiting)
+        own = taken.item.run_id
+        runs = {each.item.run_id: each.item.type for each in ahead if each.item.run_id != own}
+        if not runs:
+            return "behind other partitions of its run"
+        named = [f"run {run_id} ({kind})" for run_id, kind in list(runs.items())[:_NAMED]]
+        more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+        return f"behind {', '.join(named)}{more}"
+
     # -- doing -----------------------------------------------------------------------------------------------------
 
-    async def _replay(self) -> None:
-        while True:
-            if not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            self._current = taken = self._waiting.popleft()
-            if taken.item.run_id not in self._over:
-                await self._do(taken)
-            for client in (self._reader, self._checkpoints):
-                client.pause(*client.assignment())  # else it goes on asking for more
-            self._current = None
-
-    async def _do(self, taken: _Taken) -> None:
-        item, wait_s = taken.item, _BACKOFF_S
+    async def _do(self, doing: Doing) -> None:
+        taken, wait_s = doing.taken, _BACKOFF_S
+        item = taken.item
         retries = ReconciliationConfig(**item.config).retry_attempts
         errors: list[str] = []
         for attempt in range(retries + 1):
             try:
                 if attempt:
                     metrics.RETRIES.labels(item.type).inc()
-                    await self._nap(wait_s)
+                    await doing.nap(wait_s)
                     wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-                await self._answer(taken, await self._replayed(taken))
+                async with doing.at_desk():
+                    done = await self._replayed(doing)
+                await self._answer(taken, done)
             except Cancelled:
                 _log.info("run is over", run_id=item.run_id, type=item.type, partition=taken.partition)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run has failed here
@@ -221,30 +264,25 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         errors.append(f"given up after {attempt + 1} attempts")
         await self._write([Partial(run_id=item.run_id, partition=taken.partition, errors=errors)], taken.partition)
 
-    async def _nap(self, wait_s: float) -> None:
-        assert self._current is not None
-        until = time.monotonic() + wait_s
-        while time.monotonic() < until:
-            if self._current.item.run_id in self._over:
-                raise Cancelled
-            await asyncio.sleep(_PAUSE_S)
-
-    async def _replayed(self, taken: _Taken) -> Replayed:
-        item = taken.item
+    async def _replayed(self, doing: Doing) -> Replayed:
+        taken, item = doing.taken, doing.taken.item
         strategy = self._registry.of(item.strategy)
+        if doing.reader is None:
+            doing.reader = await self._readers.take()
         carried: list[CheckpointPart] = []
         notes: list[str] = []
         started = time.perf_counter()
         if item.checkpoint is not None:
             kept = TopicPartition(self._partials, taken.partition)
             carried = await read_checkpoint(self._checkpoints, kept, item.checkpoint)
+            self._checkpoints.pause(*self._checkpoints.assignment())  # else it goes on asking for more
             if not carried:
                 notes.append(f"the closing state of run {item.checkpoint.run_id} is no longer there: it ran as full")
-        replay = Replay(self._settings, strategy, taken.partition, item, self, carried)
+        replay = Replay(self._settings, strategy, taken.partition, item, doing, carried)
         restored_s = time.perf_counter() - started
         again = ""
         try:
-            done = await replay.run(self._reader)
+            done = await replay.run(doing.reader)
         except LookupError as error:
             if not carried:
                 raise
@@ -253,28 +291,21 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
             again = "a record was older than the checkpoint remembers" if done.beyond else ""
         if again:
             notes.append(f"partition {taken.partition}: {again}: it ran as full")
-            done = await Replay(self._settings, strategy, taken.partition, item, self).run(self._reader)
+            del replay
+            async with doing.at_desk():
+                done = await Replay(self._settings, strategy, taken.partition, item, doing).run(doing.reader)
         elif carried:
             done.partial.seconds["restore"] = restored_s
         done.partial.notes += notes
         return done
 
-    async def step(self, stage: str, records: int, of: int) -> None:
-        """Tell how far the replay is, and let emergencies pass (`replaying.Oversight`)."""
-        assert self._current is not None
-        run_id = self._current.item.run_id
-        await asyncio.sleep(0)
-        while run_id not in self._over and self._emergencies.any():  # noqa: ASYNC110 - they end by the clock too
-            await asyncio.sleep(_PAUSE_S)
-        if run_id in self._over:
-            raise Cancelled
-        if time.monotonic() > self._reported_at + _PROGRESS_S:
-            self._reported_at = time.monotonic()
-            partition = self._current.partition
-            progress = Progress(run_id=run_id, partition=partition, stage=stage, records=records, of=of)
-            await self._producer.send(self._partials, _JSON.encode(progress), run_id.encode(), partition)
+    async def _progress(self, taken: Taken, stage: str, records: int, of: int) -> None:
+        """Tell how far a replay is."""
+        run_id = taken.item.run_id
+        progress = Progress(run_id=run_id, partition=taken.partition, stage=stage, records=records, of=of)
+        await self._producer.send(self._partials, _JSON.encode(progress), run_id.encode(), taken.partition)
 
-    async def _answer(self, taken: _Taken, done: Replayed) -> None:
+    async def _answer(self, taken: Taken, done: Replayed) -> None:
         partial, partition = done.partial, taken.partition
         partial.attempt = uuid4().hex[:8]
         if done.checkpoint:

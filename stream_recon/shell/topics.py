@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from msgspec import Struct
 
-from stream_recon.domain.topics import DAY_MS, FOREVER_MS
+from stream_recon.domain.topics import DAY_MS, FOREVER_MS, agreed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -104,6 +104,23 @@ async def verify(servers: str, plan: TopicPlan, needed_ms: int = NEEDED_MS) -> l
     async with _admin(servers) as admin:
         found = await _describe(admin, plan)
     return [finding for topic in plan.topics() for finding in judge(topic, found.get(topic.name), servers, needed_ms)]
+
+
+async def counted(servers: str, plan: TopicPlan, said: int | None) -> int:
+    """How many partitions the source topics have.
+
+    Raises:
+        PartitionsError: they differ from each other, or from what was said.
+        UnknownTopicOrPartitionError: one of them is not there.
+        KafkaError: the broker does not answer.
+    """
+    async with _admin(servers) as admin:
+        # All topics are asked for: to ask for one that is missing may create it.
+        there = {found["topic"]: len(found["partitions"]) for found in await admin.describe_topics()}
+    for name in plan.sources():
+        if name not in there:
+            raise UnknownTopicOrPartitionError(f"there is no topic {name}; `stream-recon topics create` makes it")
+    return agreed({name: there[name] for name in plan.sources()}, said)
 
 
 def judge(topic: Topic, found: Found | None, servers: str, needed_ms: int = NEEDED_MS) -> Iterator[Finding]:

@@ -65,6 +65,9 @@ class _Watched:
         del stage
         self._tell(self._partition, records, of)
 
+    async def aside(self, seconds: float) -> None:
+        """Nobody else waits, and nothing is waited for: where to end is known."""
+
 
 async def verify(
     settings: WorkerSettings,

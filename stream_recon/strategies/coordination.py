@@ -64,8 +64,10 @@ class Configured(Protocol):
     version: int
     digest: str
 
-    def config_for(self, kind: str, params: Mapping[str, Any] | None = None) -> ReconciliationConfig:
-        """What a run of that type is tuned by."""
+    def config_for(
+        self, kind: str, params: Mapping[str, Any] | None = None, inner: str | None = None
+    ) -> ReconciliationConfig:
+        """What a run of that type is tuned by; `inner`: by what it is done, where it stands for another type."""
 
     def changed(self, values: Mapping[str, Any], version: int | None = None) -> Configured:
         """Another configuration, by default the next version; raises ValueError where it would not be valid."""
@@ -294,7 +296,7 @@ class Board:
                 issued_by=issued_by, offset=offset if offset is not None else -1, time_us=time_us,
             )  # fmt: skip
         strategy, by = choice.strategy, self._by(choice.strategy, inner)
-        config = self.configuration.config_for(strategy.type, params)
+        config = self.configuration.config_for(strategy.type, params, by.type if strategy.outer else None)
         scope = by.scope(config, cut_us if cut_us is not None else time_us, accounts)
         numbers = sorted({self.static.partition_of(name) for name in accounts}) if accounts is not None else None
         goes_on = by.goes_on and accounts is None and self.checkpoint is not None
@@ -324,11 +326,11 @@ class Board:
 
     def _by(self, strategy: Strategy, inner: str | None) -> Strategy:
         """What a run is done by: of a type that stands for another, that other."""
-        if not strategy.outer:
-            window_us = self.configuration.window_us(strategy.type)
-            return strategy if window_us is None else strategy._replace(window_us=window_us)
-        named = self.known.known.get(inner or self.configuration.default_type, FULL)
-        return FULL if named.outer else named
+        if strategy.outer:
+            strategy = self.known.known.get(inner or self.configuration.default_type, FULL)
+        strategy = FULL if strategy.outer else strategy
+        window_us = self.configuration.window_us(strategy.type)
+        return strategy if window_us is None else strategy._replace(window_us=window_us)
 
     def ask(self, command: AlertCommand, *, kind: str, offset: int, now_us: int) -> list[Effect]:
         """Hand a person's command about an alert to the owners of the partitions: one of them knows it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from stream_recon.domain.nearest import instead
 from stream_recon.domain.results import Scope
 from stream_recon.domain.types import ReconciliationType
 
@@ -30,6 +31,7 @@ STREAMS_OF: dict[Identity, tuple[Stream, ...]] = {
     "net_change": ("fills", "balances"),
 }
 """What each identity is concluded from."""
+CUTS = ("settled", "live")
 
 
 class Strategy(NamedTuple):
@@ -142,11 +144,34 @@ def registry() -> Registry:
             continue
         if not isinstance(added, Strategy):
             failed[entry.name] = f"it is no Strategy but {type(added).__name__}"
+        elif wrong := _wrong(added):
+            package = entry.dist.name if entry.dist is not None else entry.value
+            failed[entry.name] = f"package {package}, {entry.value}: {'; '.join(wrong)}"
         elif added.type != entry.name or entry.name in known:
             failed[entry.name] = f"its name is taken, or is not that of its strategy ({added.type!r})"
         else:
             known[entry.name] = added
     return Registry(known, failed)
+
+
+def _wrong(strategy: Strategy) -> list[str]:
+    """What a strategy says that none can."""
+    identities: object = strategy.identities
+    wrong = []
+    if not isinstance(identities, tuple | list) or not identities:
+        wrong.append(f"identities must be a tuple of one or more of {', '.join(STREAMS_OF)}, but is {identities!r}")
+    else:
+        wrong += [
+            f"there is no identity {each!r}{instead(str(each), STREAMS_OF)}"
+            for each in identities
+            if not isinstance(each, str) or each not in STREAMS_OF
+        ]
+    if strategy.cut not in CUTS:
+        wrong.append(f"cut must be {' or '.join(CUTS)}, but is {strategy.cut!r}")
+    window_us: object = strategy.window_us
+    if window_us is not None and (not isinstance(window_us, int) or isinstance(window_us, bool) or window_us < 0):
+        wrong.append(f"window_us must be None or a whole number of microseconds from 0, but is {window_us!r}")
+    return wrong
 
 
 def choose(requested: str | None, default: str, *, fall_back: bool, known: Registry) -> Choice:
