@@ -27,6 +27,8 @@ if TYPE_CHECKING:
             {"event": "failed", "level": "error", "exception": "Traceback\n  line 1\nKeyError: 'x'\n"},
             "worker error: failed (KeyError: 'x')",
         ),
+        ({"event": "asked\n  in two lines", "level": "error"}, "worker error: asked in two lines"),
+        ({"event": "failed: [Error 15] GroupCoordinatorNotAvailableError", "level": "error"}, None),
         ([1], None),
     ],
 )

@@ -102,6 +102,11 @@ class Lane:
         """What was told of a run on the way."""
         return {each.stage for each in self.answers if isinstance(each, Progress) and each.run_id == run_id}
 
+    def told(self, run_id: str, stage: str) -> list[Progress]:
+        """What was told of a stage of a run."""
+        progress = [each for each in self.answers if isinstance(each, Progress)]
+        return [each for each in progress if (each.run_id, each.stage) == (run_id, stage)]
+
     async def committed(self, partition: int = 0) -> int:
         """Up to where items need not be read again."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.bootstrap)
@@ -222,6 +227,26 @@ def test_what_waited_is_done_again_by_whoever_comes_after_and_what_was_answered_
                 while await one.committed() != last + 1:
                     assert time.monotonic() < started + PATIENCE_S
                 assert not one.said("waits")
+
+    asyncio.run(go())
+
+
+def test_what_waits_is_answered_once_when_its_partition_moves_to_somebody_else(broker: Broker) -> None:
+    async def go() -> None:
+        async with lane(broker) as one, one.running():
+            for partition in range(2):
+                await one.ask("waits", settled=False, timeout_s=15, partition=partition)
+            await one.until(lambda: {each.partition for each in one.told("waits", "settle")} == {0, 1})
+            before = len(one.told("waits", "read"))
+            async with one.running():
+                await one.until(lambda: len(one.told("waits", "read")) >= before + 2)  # each was begun anew
+                await one.ask("quick", settled=True, partition=0)
+                await one.ask("quick", settled=True, partition=1)
+                assert await one.answered("quick", partitions=2) < 5
+                await one.answered("waits", partitions=2)
+                await asyncio.sleep(0.5)
+                assert sorted(each.partition for each in one.said("waits")) == [0, 1]
+                assert not [each.errors for each in one.said("waits") if each.errors]
 
     asyncio.run(go())
 

@@ -13,6 +13,8 @@ AGAIN_S = 10.0
 """The same is not said again for so long."""
 _LEVELS = frozenset({"warning", "error", "critical"})
 _NOT_SAID = frozenset({"event", "level", "timestamp", "exception", "logger"})
+_PASSING = "GroupCoordinatorNotAvailableError"
+"""Of a broker that has just started; the client asks again."""
 _KEPT = 200
 _LONGEST = 1_000
 
@@ -57,6 +59,9 @@ def remark_of(line: bytes) -> str | None:
     about += lines[-1:]
     more = f" ({'; '.join(about)})" if about else ""
     text = f"worker {told['level']}: {told.get('event')}{more}"
+    text = " ".join(text.split())
+    if _PASSING in text:
+        return None
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

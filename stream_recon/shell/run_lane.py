@@ -37,7 +37,7 @@ from stream_recon.domain.work import (
 from stream_recon.shell import metrics
 from stream_recon.shell.clients import new_reader
 from stream_recon.shell.replaying import Cancelled, Replay, parts_of, read_checkpoint
-from stream_recon.shell.turns import MOST, Doing, Emergencies, Readers, Taken, Turns
+from stream_recon.shell.turns import Doing, Emergencies, Readers, Taken, Turns
 from stream_recon.strategies.registry import registry
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ _BACKOFF_S = 0.5
 _LONGEST_WAIT_S = 10.0
 _LOOK_S = 1.0
 _NAMED = 3
+_TOLD = 64
+"""So many of those that wait are told how it goes."""
 QUEUED_US = 5_000_000
 """So long after its deadline what has not begun is answered; what begins before then only reads, and waits no more."""
 OVERTIME_US = 30_000_000
@@ -204,11 +206,14 @@ class RunLane(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
         """Tell what waits why it does; what has waited for longer than its run lasts is answered with that."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            for taken in list(self._waiting)[:MOST]:
+            for place, taken in enumerate(list(self._waiting)):
                 if taken not in self._waiting:
                     continue
+                is_late = _now_us() > taken.item.deadline_us + QUEUED_US
+                if place >= _TOLD and not is_late:
+                    continue
                 behind = self._behind(taken)
-                if _now_us() > taken.item.deadline_us + QUEUED_US:
+                if is_late:
                     self._waiting.remove(taken)
                     why = f"it was queued {behind} until its time was over: nothing was compared"
                     _log.warning("not begun in time", run_id=taken.item.run_id, partition=taken.partition, why=why)

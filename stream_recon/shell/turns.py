@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from stream_recon.domain.work import ReplayItem
     from stream_recon.shell.settings import WorkerSettings
 
-MOST = 64
+MOST = 256
+"""Each has a connection of its own, and 50 kB for it."""
 MOST_RECORDS = 1_000_000
 """Some 0.3 kB each."""
 IDLE_READERS = 4
 """Kept for who comes next; to start one takes some 30 ms."""
 _PROGRESS_S = 0.5
 _PAUSE_S = 0.05
-_OFTEN = 10
+_OFTEN = 20
 """So many look for what has come as often as they like; if there are more, each looks less often."""
 
 
