@@ -76,9 +76,10 @@ class _Gap(NamedTuple):
 class RestReader:
     """Hands the packs of one file over."""
 
-    def __init__(self, rest: Rest, pack: int = PACK_LINES) -> None:
+    def __init__(self, rest: Rest) -> None:
         self.rest = rest
-        self._pack = pack
+        spool = rest.file.spool
+        self._ends = iter(spool.ends if spool is not None else range(PACK_LINES, rest.lines + PACK_LINES, PACK_LINES))
         self.newest_us = -1
         self._next = 0
         self._packs = 0
@@ -88,7 +89,7 @@ class RestReader:
     def compare(self, comparison: Judge) -> bool:
         """Have the next pack compared. False: there is none."""
         rest = self.rest
-        start, end = self._next, min(self._next + self._pack, rest.lines)
+        start, end = self._next, min(next(self._ends, rest.lines), rest.lines)
         if start == end:
             return False
         self._next = end

@@ -50,6 +50,8 @@ class Spool:
         self.offsets = array("q")
         self.times_us = array("q")
         """Kafka's."""
+        self.ends = array("q")
+        """Where each pack ends, as it was fetched: the core judges as many at once."""
         self.odd: dict[int, Record] = {}
         """By row."""
         self._file = path.open("wb")
@@ -76,6 +78,7 @@ class Spool:
         self._file.write(b"".join(row + b"\n" for row in rows))
         self.offsets.extend(offsets)
         self.times_us.extend(times_us)
+        self.ends.append(len(self.offsets))
 
     def end(self) -> None:
         """There are no more."""

@@ -57,9 +57,10 @@ class Judge:
 class Remainder:
     """One topic's records, without what was taken out."""
 
-    def __init__(self, rest: Rest, judge: Judge, spool: Spool, pack: int) -> None:
-        self._reader = RestReader(rest, pack)
-        self._judge, self._spool, self._pack = judge, spool, pack
+    def __init__(self, rest: Rest, judge: Judge, spool: Spool) -> None:
+        self._reader = RestReader(rest)
+        self._judge, self._spool = judge, spool
+        self._ends = iter(spool.ends)
         self._origin = rest.file.origin
         self.position = 0
         self.lines = rest.lines
@@ -72,7 +73,7 @@ class Remainder:
     def step(self) -> int:
         """Have the next pack judged; how many records it has."""
         self._reader.compare(self._judge)
-        before, self.position = self.position, min(self.position + self._pack, self.lines)
+        before, self.position = self.position, next(self._ends)
         assert self._origin is not None
         self._judge.lane.newest_us[self._origin, "fills"] = self._spool.times_us[self.position - 1]
         return self.position - before
@@ -155,13 +156,13 @@ class Pass:
         """Records."""
         return self._sifted.taken_out if self._sifted is not None else 0
 
-    def remainders(self, lane: Lane, pack: int) -> dict[str, Remainder]:
-        """By topic, what the core has to judge, in packs of so many records of the log."""
+    def remainders(self, lane: Lane) -> dict[str, Remainder]:
+        """By topic, what the core has to judge, in packs as they were fetched."""
         assert self._sifted is not None
         found = {}
         for rest, (origin, spool) in zip(self._sifted.rests, self.spools.items(), strict=True):
             topic = self._topics[origin]
-            found[topic] = Remainder(rest, Judge(lane, origin, topic, spool), spool, pack)
+            found[topic] = Remainder(rest, Judge(lane, origin, topic, spool), spool)
         return found
 
     def concerns(self, stream: Stream, events: Iterable[Event | Rejected]) -> bool:

@@ -313,7 +313,7 @@ class Replay:
 
     async def _judge(self, logs: list[_Log], beside: dict[str, list[Any]], columns: Pass) -> None:
         """Let the core judge what is left, in the order of `_read`."""
-        remainders = columns.remainders(self._lane, self._config.batch_size)
+        remainders = columns.remainders(self._lane)
         places = dict.fromkeys(beside, 0)
         while True:
             behind = [
