@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_recon.columnar.replay import _RestReader, replay
+from stream_recon.columnar.replay import RestReader, replay
 from stream_recon.columnar.sift import PlainFile, Sifter, sift
 from stream_recon.columnar.template import template_of, templates_of
 from stream_recon.columnar.told import SIDES, Amounts, Checked, table_of
@@ -537,7 +537,7 @@ def test_watermarks_that_are_not_kept_are_noticed(tmp_path: Path, monkeypatch: p
     def nothing(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(_RestReader, "_pass_over", nothing)
+    monkeypatch.setattr(RestReader, "_pass_over", nothing)
     assert noticed(tmp_path, None)
 
 

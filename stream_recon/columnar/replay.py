@@ -8,10 +8,10 @@ watermark and in the same order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from stream_recon.columnar.sift import PlainFile, Rest, sift
-from stream_recon.domain.events import ORIGINS, Fill
+from stream_recon.domain.events import ORIGINS, Fill, Heartbeat
 from stream_recon.files import ANY_TIME_US, PACK_LINES, FileComparison, compare_in_turn, path_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def compare_rest(
 
 def replay(sifted: Sifted, comparison: FileComparison) -> Outcome:
     """Let the core judge what is left, and count what was taken out."""
-    readers = [_RestReader(rest) for rest in sifted.rests]
+    readers = [RestReader(rest) for rest in sifted.rests]
     compare_in_turn(readers, comparison)
     comparison.heard.newest_us = max(reader.newest_us for reader in readers)
     outcome = comparison.close(sum(rest.lines for rest in sifted.rests))
@@ -54,6 +54,18 @@ PACKS_TAKEN = 32
 register has nothing to retire."""
 
 
+class Judge(Protocol):
+    """Who has what is left judged by the core."""
+
+    lane: Lane
+
+    def step(self, name: str, lines: list[Line]) -> None:
+        """Judge further lines of a file."""
+
+    def take(self) -> None:
+        """Take out what has been concluded."""
+
+
 class _Gap(NamedTuple):
     """Consecutive lines without any that is left."""
 
@@ -61,21 +73,23 @@ class _Gap(NamedTuple):
     end: int
 
 
-class _RestReader:
+class RestReader:
     """Hands the packs of one file over."""
 
     def __init__(self, rest: Rest) -> None:
         self.rest = rest
+        spool = rest.file.spool
+        self._ends = iter(spool.ends if spool is not None else range(PACK_LINES, rest.lines + PACK_LINES, PACK_LINES))
         self.newest_us = -1
         self._next = 0
         self._packs = 0
         self._left = 0
         """How many of the lines that are left have been handed over."""
 
-    def compare(self, comparison: FileComparison) -> bool:
+    def compare(self, comparison: Judge) -> bool:
         """Have the next pack compared. False: there is none."""
         rest = self.rest
-        start, end = self._next, min(self._next + PACK_LINES, rest.lines)
+        start, end = self._next, min(next(self._ends, rest.lines), rest.lines)
         if start == end:
             return False
         self._next = end
@@ -89,12 +103,22 @@ class _RestReader:
                     self._pass_over(comparison, origin, part)
                 else:
                     comparison.step(rest.file.name, part)
-        unproven_us = (line.event.ts_us for line in left if isinstance(line.event, Fill))
-        self.newest_us = max(self.newest_us, *rest.times_us[start:end], *unproven_us)
+        self.newest_us = max(self.newest_us, *rest.times_us[start:end], *map(self._told_us, left))
         self._packs += 1
         if self._packs % PACKS_TAKEN == 0 or comparison.lane.register.retiring:
             comparison.take()
         return True
+
+    def _told_us(self, line: Line) -> int:
+        """How far a line brings its file; in a topic heartbeats do so too."""
+        if isinstance(line.event, Heartbeat) and self.rest.file.spool is not None:
+            return line.event.through_us
+        return line.event.ts_us if isinstance(line.event, Fill) else -1
+
+    def _time_us(self, at: int) -> int:
+        """Kafka's time of a line."""
+        spool = self.rest.file.spool
+        return spool.times_us[at] if spool is not None else ANY_TIME_US
 
     def _origins(self, start: int, end: int, left: list[Line]) -> list[Origin]:
         """Whose lines there are, in the order of the first of each."""
@@ -118,49 +142,55 @@ class _RestReader:
             return False
         return rest.speakers[rest.spoken[at] if rest.spoken is not None else 0].origin == origin
 
-    def _pass_over(self, comparison: FileComparison, origin: Origin, gap: _Gap) -> None:
+    def _pass_over(self, comparison: Judge, origin: Origin, gap: _Gap) -> None:
         """Let the lines of a gap deliver what they do."""
         lane, rest = comparison.lane, self.rest
         delivered_us: dict[str, int] = {}
+        last: dict[str, int] = {}
         if rest.spoken is None:
             newest_us = max(rest.times_us[gap.start : gap.end])
-            if newest_us >= 0:
+            if rest.file.spool is not None or newest_us >= 0:
                 delivered_us[rest.speakers[0].source] = newest_us - rest.speakers[0].within_us
+                last[rest.speakers[0].source] = gap.end - 1
         else:
-            for source, at_us in self._deliveries(gap, origin):
+            for at, source, at_us in self._deliveries(gap, origin):
+                last[source] = at
                 if at_us > delivered_us.get(source, -1):
                     delivered_us[source] = at_us
         wake_us = {source: lane.wakes_at_us(origin, "fills", source) for source in delivered_us}
         if any(at_us >= wake_us[source] for source, at_us in delivered_us.items()):
             self._pass_slowly(lane, origin, gap, wake_us)
         for source, at_us in delivered_us.items():
-            lane.pass_over(origin, "fills", source, at_us, ANY_TIME_US)
+            lane.pass_over(origin, "fills", source, at_us, self._time_us(last[source]))
 
     def _pass_slowly(self, lane: Lane, origin: Origin, gap: _Gap, wake_us: dict[str, int]) -> None:
         """Stop at each line by which something may fall due."""
         pending_us: dict[str, int] = {}
-        for source, at_us in self._deliveries(gap, origin):
+        for at, source, at_us in self._deliveries(gap, origin):
             if at_us >= wake_us[source] and at_us > pending_us.get(source, -1):
+                time_us = self._time_us(at)
                 for other, other_us in pending_us.items():
-                    lane.pass_over(origin, "fills", other, other_us, ANY_TIME_US)
-                lane.pass_over(origin, "fills", source, at_us, ANY_TIME_US)
+                    lane.pass_over(origin, "fills", other, other_us, time_us)
+                lane.pass_over(origin, "fills", source, at_us, time_us)
                 wake_us[source] = lane.wakes_at_us(origin, "fills", source)
                 pending_us[source] = at_us
             elif at_us > pending_us.get(source, -1):
                 pending_us[source] = at_us
 
-    def _deliveries(self, gap: _Gap, origin: Origin) -> Iterator[tuple[str, int]]:
+    def _deliveries(self, gap: _Gap, origin: Origin) -> Iterator[tuple[int, str, int]]:
         """By the lines of an origin, one after the other: which source delivers up to when."""
         rest = self.rest
-        times_us = rest.times_us[gap.start : gap.end]
+        numbers, times_us = range(gap.start, gap.end), rest.times_us[gap.start : gap.end]
         if rest.spoken is None:
             source, within_us = rest.speakers[0].source, rest.speakers[0].within_us
-            yield from [(source, at_us - within_us) for at_us in times_us if at_us >= 0]
+            yield from [
+                (at, source, at_us - within_us) for at, at_us in zip(numbers, times_us, strict=True) if at_us >= 0
+            ]
             return
-        for speaker, at_us in zip(rest.spoken[gap.start : gap.end], times_us, strict=True):
+        for at, speaker, at_us in zip(numbers, rest.spoken[gap.start : gap.end], times_us, strict=True):
             of, _, source, within_us, _ = rest.speakers[speaker]
             if at_us >= 0 and of == origin:
-                yield source, at_us - within_us
+                yield at, source, at_us - within_us
 
 
 def _parts(start: int, end: int, left: list[Line], origin: Origin) -> Iterator[_Gap | list[Line]]:

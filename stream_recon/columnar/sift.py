@@ -27,15 +27,17 @@ from __future__ import annotations
 import secrets
 import tempfile
 from array import array
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from os import fstat, pread
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import duckdb
 
+from stream_recon.columnar.spool import Unfit, decode_records
 from stream_recon.columnar.template import templates_of
-from stream_recon.columnar.told import SIDES, Amounts, Checked, can_be_named, table_of
+from stream_recon.columnar.told import DIVIDER, SIDES, Amounts, Checked, can_be_named, table_of
+from stream_recon.core.accounts import MINUTE_US
 from stream_recon.domain.amounts import to_decimal
 from stream_recon.domain.decode import decode_pack
 from stream_recon.domain.events import ORIGINS, Fill, Heartbeat, default_source
@@ -43,10 +45,11 @@ from stream_recon.domain.record import Rejected
 from stream_recon.files import Line, Places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
+    from stream_recon.columnar.spool import Record, Spool
     from stream_recon.domain.contracts import Contracts, FeedContract
     from stream_recon.domain.events import Event, Origin
 
@@ -69,6 +72,8 @@ class PlainFile(NamedTuple):
     name: str
     origin: Origin | None
     """Whose it is; None: its lines say it."""
+    spool: Spool | None = None
+    """Its lines are records of a topic."""
 
 
 class Speaker(NamedTuple):
@@ -104,10 +109,6 @@ class Sifted(NamedTuple):
     """Lines."""
 
 
-class _Unfit(Exception):  # noqa: N818 - it never leaves this module
-    """There is nothing to gain here."""
-
-
 def sift(
     files: list[PlainFile],
     contracts: Contracts,
@@ -122,16 +123,25 @@ def sift(
     origins = [file.origin for file in files]
     if sorted(map(str, origins)) not in (["None"], sorted(ORIGINS)) or not all(can_be_named(f.path) for f in files):
         return None
+    try:
+        with opened(files, contracts, most_left, sifter or Sifter, MEMORY_LIMIT) as ready:
+            return ready.sift()
+    except (Unfit, duckdb.OutOfMemoryException):
+        return None
+
+
+@contextmanager
+def opened(
+    files: list[PlainFile], contracts: Contracts, most_left: float, sifter: type[Sifter], memory_limit: str
+) -> Iterator[Sifter]:
+    """What sifts files of two sides, or one of both."""
     with ExitStack() as stack:
         spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-recon-"))
         base = stack.enter_context(duckdb.connect(config={
-            "threads": 1, "memory_limit": MEMORY_LIMIT, "temp_directory": spill, "autoinstall_known_extensions": False,
+            "threads": 1, "memory_limit": memory_limit, "temp_directory": spill, "autoinstall_known_extensions": False,
         }))  # fmt: skip
-        try:
-            texts = [stack.enter_context(_Text(file.path)) for file in files]
-            return (sifter or Sifter)(base, files, texts, contracts, most_left).sift()
-        except (_Unfit, duckdb.OutOfMemoryException):
-            return None
+        texts = [stack.enter_context(_Text(file.path)) for file in files]
+        yield sifter(base, files, texts, contracts, most_left)
 
 
 class _Text:
@@ -192,15 +202,22 @@ class Sifter:
         self.origins: list[dict[int, Origin]] = [{} for _ in files]
         self.barred: set[str] = set()
         """Accounts of which all lines are left."""
+        self.strictly = False
+        """Whether accounts are barred of which anything but fills may be heard yet."""
+        self.carried_us: int | None = None
+        """What lies within that time of the end is left, to be remembered."""
+        self.forgotten_us = 0
+        """What was taken out lies before that."""
 
     def sift(self) -> Sifted:
         """Do it.
 
         Raises:
-            _Unfit: there is nothing to gain.
+            Unfit: there is nothing to gain.
         """
         self._tell()
         self._meet()
+        self._recall()
         self._pair()
         self._bar()
         self._late()
@@ -213,19 +230,22 @@ class Sifter:
     def _tell(self) -> None:
         """Read the files into their tables."""
         samples = [text.first_lines(SAMPLED) for text in self.texts]
+        samples = [[line.rpartition(DIVIDER)[2] for line in sample] if file.spool is not None else sample
+                   for sample, file in zip(samples, self.files, strict=True)]  # fmt: skip
         templates = [templates_of(sample, file.origin) for sample, file in zip(samples, self.files, strict=True)]
         if not all(templates):
-            raise _Unfit
+            raise Unfit
         amounts, salt = _how_amounts_agree(samples, self.files), secrets.token_hex(16)
         for number, (file, text) in enumerate(zip(self.files, self.texts, strict=True)):
             patterns = amounts is Amounts.DECIMAL or file.origin != "exchange"
-            checked = Checked(templates[number], amounts, patterns, salt, SIDES[file.origin or "internal"])
+            checked = Checked(templates[number], amounts, patterns, salt, SIDES[file.origin or "internal"],
+                              file.spool is not None)  # fmt: skip
             self._read(number, file.path, checked)
             counted = f"SELECT count(*), count(at_us), sum(len) + count(*) FROM told_{number}"  # noqa: S608 - a number
             lines, proven, size = self._row(counted)
             # Nothing was passed over: each line, and one sign after each, the last one perhaps without.
             if size != text.size + (not text.is_ended) or proven < (1 - self.most_left) * lines:
-                raise _Unfit
+                raise Unfit
             self.lines.append(lines)
 
     def _read(self, number: int, path: Path, checked: Checked) -> None:
@@ -234,7 +254,7 @@ class Sifter:
                 self.base.execute(f"CREATE TABLE told_{number} AS {table_of(path, checked, careful=careful)}")
             except duckdb.InvalidInputException:  # or not UTF-8, a carriage return, the sign that divides columns
                 if careful:
-                    raise _Unfit from None
+                    raise Unfit from None
             else:
                 return
 
@@ -256,10 +276,11 @@ class Sifter:
         self.base.execute("CREATE TABLE kept (key UBIGINT)")
         for number in range(len(self.files)):
             firsts = self.base.execute(
-                f"SELECT speaker, min(rowid) FROM told_{number} WHERE at_us IS NOT NULL GROUP BY speaker"  # noqa: S608
+                f"""SELECT speaker, min(rowid), max(at_us - time_us) FROM told_{number}
+                    WHERE at_us IS NOT NULL GROUP BY speaker"""  # noqa: S608
             ).fetchall()
             self.base.execute(f"CREATE TABLE first_{number} (line BIGINT)")
-            self.base.execute(f"INSERT INTO first_{number} SELECT unnest(?::BIGINT[])", [[at for _, at in firsts]])
+            self.base.execute(f"INSERT INTO first_{number} SELECT unnest(?::BIGINT[])", [[at for _, at, _ in firsts]])
             if self.files[number].origin is None:  # a line that does not say whose it is follows the one before it
                 self.base.execute(
                     f"INSERT INTO first_{number} SELECT rowid - 1 FROM told_{number} WHERE at_us IS NULL AND rowid > 0"  # noqa: S608
@@ -268,15 +289,18 @@ class Sifter:
                 f"INSERT INTO kept SELECT key FROM told_{number} WHERE rowid IN (FROM first_{number})"  # noqa: S608
             )
             self._fetch(number, f"at_us IS NULL OR line_ IN (FROM first_{number})")
-            self.speakers.append({speaker: self._speaker(number, line) for speaker, line in firsts})
+            self.speakers.append({speaker: self._speaker(number, line) for speaker, line, _ in firsts})
+            if any(ahead_us is not None and ahead_us > self.speakers[number][speaker].within_us
+                   for speaker, _, ahead_us in firsts):  # fmt: skip
+                raise Unfit  # a clock is ahead of Kafka's: each record says anew how far
 
     def _speaker(self, number: int, line: int) -> Speaker:
         fill = self.found[number][line]
         if not isinstance(fill, Fill):  # an amount that was not looked at is wrong in the first line of all
-            raise _Unfit
+            raise Unfit
         contracts = {origin: self.contracts.of(origin, fill.venue, fill.account_id) for origin in ORIGINS}
         name = f"{fill.venue}|{fill.account_id}"
-        if any(_promises_more(contract) for contract in contracts.values()):
+        if any(promises_more(contract, strictly=self.strictly) for contract in contracts.values()):
             self.barred.add(name)
         own = contracts[fill.origin]
         source = fill.source or default_source(fill.origin, fill.venue)
@@ -290,9 +314,10 @@ class Sifter:
                 ) WHERE {where}"""  # noqa: S608 - our own words
         ).fetchall()
         if len(rows) > self.most_left * self.lines[number]:
-            raise _Unfit
-        text, places, known = self.texts[number], self.places[number], self.found[number]
+            raise Unfit
+        text, known, spool = self.texts[number], self.found[number], self.files[number].spool
         groups: dict[Origin, list[int]] = {}
+        records: dict[int, Record] = {}
         for line, start, end, is_unproven in sorted(rows):
             if line in known:
                 continue
@@ -300,17 +325,43 @@ class Sifter:
                 self.unproven[number].add(line)
             value = text.line(start, end)
             if value is None or not value.strip():
-                raise _Unfit
-            self.values[number][line] = value
-            [(origin, stream), *others] = places.of(value)
-            if stream != "fills" or others:
-                raise _Unfit
-            groups.setdefault(origin, []).append(line)
+                raise Unfit
+            if spool is not None:
+                records[line] = spool.record(line, value)
+            self.values[number][line] = value if spool is None else records[line].value or b""
+            groups.setdefault(self._origin_of(number, value), []).append(line)
         for origin, lines in groups.items():
-            values: list[bytes | None] = [self.values[number][line] for line in lines]
-            for line, event in zip(lines, decode_pack(values, None, None, origin, "fills"), strict=True):
-                self._take(number, line, origin, event)
+            self._decode(number, origin, lines, records)
         return len(known)
+
+    def _decode(self, number: int, origin: Origin, lines: list[int], records: dict[int, Record]) -> None:
+        """Decode lines of one origin; `records`: what those are, if they are records."""
+        if records:
+            events = decode_records([records[line] for line in lines], origin)
+        else:
+            events = decode_pack([self.values[number][line] for line in lines], None, None, origin, "fills")
+        for line, event in zip(lines, events, strict=True):
+            self._take(number, line, origin, event)
+            if line in records and self._is_ahead(event, records[line].time_us):
+                raise Unfit
+
+    def _origin_of(self, number: int, value: bytes) -> Origin:
+        """Whose line it is."""
+        file = self.files[number]
+        if file.spool is not None and file.origin is not None:
+            return file.origin
+        [(origin, stream), *others] = self.places[number].of(value)
+        if stream != "fills" or others:
+            raise Unfit
+        return origin
+
+    def _is_ahead(self, event: Event | Rejected, time_us: int) -> bool:
+        """Whether a source would be known to have a clock ahead of Kafka's."""
+        if isinstance(event, Heartbeat):
+            return event.through_us > time_us
+        if not isinstance(event, Fill):
+            return False
+        return event.ts_us - self.contracts.of(event.origin, event.venue, event.account_id).order_within_us > time_us
 
     def _take(self, number: int, line: int, origin: Origin, event: Event | Rejected) -> None:
         self.found[number][line] = event
@@ -320,13 +371,47 @@ class Sifter:
                 self.barred.add(event.account)
         elif isinstance(event, Fill):
             if event.feed_seq is not None:
-                raise _Unfit
+                raise Unfit
             if event.exec not in _PLAIN:
                 self.barred.add(f"{event.venue}|{event.account_id}")
         elif not isinstance(event, Heartbeat):
-            raise _Unfit
+            raise Unfit
 
     # -- what is left -------------------------------------------------------------------------------------------------
+
+    def _recall(self) -> None:
+        """Leave what a checkpoint remembers: whole minutes, up to what the slowest source has delivered."""
+        if self.carried_us is None:
+            return
+        newest_us: dict[tuple[Origin, str], int] = {}
+        for number, speakers in enumerate(self.speakers):
+            rows = self.base.execute(
+                f"SELECT speaker, max(at_us) FROM told_{number} WHERE at_us IS NOT NULL GROUP BY speaker"  # noqa: S608
+            ).fetchall()
+            for speaker, at_us in rows:
+                origin, _, source, within_us, _ = speakers[speaker]
+                newest_us[origin, source] = max(newest_us.get((origin, source), -1), at_us - within_us)
+        delivered_us = min(newest_us.values(), default=0)
+        self.forgotten_us = (delivered_us - self.carried_us) // MINUTE_US * MINUTE_US
+        for number in range(len(self.files)):
+            self.base.execute(
+                f"INSERT INTO kept SELECT key FROM told_{number} WHERE at_us >= {self.forgotten_us}"  # noqa: S608
+            )
+
+    @property
+    def accounts(self) -> set[str]:
+        """Of which anything may have been taken out."""
+        return {each.account for each in chain(*(s.values() for s in self.speakers))} - self.barred
+
+    def takes_out(self, keys: Sequence[tuple[str, ...]]) -> bool:
+        """Whether any of these keys (as `told.KEY`) has been taken out, as far as can be told at once."""
+        if not keys:
+            return False
+        hashes = ", ".join("hash(?, ?, ?, ?, ?)" for _ in keys)
+        sides = " UNION ALL ".join(f"SELECT key FROM told_{number}" for number in range(len(self.files)))  # noqa: S608
+        query = f"SELECT count(*) FROM ({sides}) WHERE key IN ({hashes}) AND key NOT IN (FROM kept)"  # noqa: S608
+        row = self.base.execute(query, list(chain(*keys))).fetchone()
+        return row is None or row[0] > 0
 
     def _pair(self) -> None:
         """Find the keys that are not told once by each side, alike and at about the same time."""
@@ -360,7 +445,7 @@ class Sifter:
             if late is None:
                 late = list(self._late_of_many(number))
             if len(late) > self.most_left * self.lines[number]:
-                raise _Unfit
+                raise Unfit
             self.base.execute(f"CREATE TABLE late_{number} (line BIGINT)")
             self.base.execute(f"INSERT INTO late_{number} SELECT unnest(?::BIGINT[])", [late])
             self.base.execute(
@@ -489,7 +574,9 @@ def _numbers(amounts: Iterable[str]) -> list[object]:
     return [to_decimal(amount) for amount in amounts]
 
 
-def _promises_more(contract: FeedContract) -> bool:
-    """Whether anything but fills is promised."""
-    return any(promise not in {None, "absent"}
-               for promise in (contract.orders, contract.positions, contract.balances, contract.ledger))  # fmt: skip
+def promises_more(contract: FeedContract, *, strictly: bool = False) -> bool:
+    """Whether anything but fills is promised; `strictly`: or may be heard of, so that fills are counted for it."""
+    nothing = {"absent"} if strictly else {None, "absent"}
+    return any(
+        promise not in nothing for promise in (contract.orders, contract.positions, contract.balances, contract.ledger)
+    )

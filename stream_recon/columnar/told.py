@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stream_recon.columnar.template import PLAIN_FIELDS, WORDS
 from stream_recon.domain.checks import MAX_IDENTIFIER_BYTES
 from stream_recon.domain.events import EARLIEST_US, MAX_INTEGER
+from stream_recon.domain.record import AHEAD_US
 from stream_recon.domain.strict_json import MAX_VALUE_BYTES
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ SIDES: Mapping[Origin, int] = {"internal": 0x5555_5555_5555_5555, "exchange": 0x
 _POSITIVE = r"(?:[1-9][0-9]*(?:\.[0-9]{1,18})?|0\.0*[1-9][0-9]*)"
 _AMOUNT = r"-?[0-9]+(?:\.[0-9]{1,18})?"
 _PATTERNS = {"positive": _POSITIVE, "amount": _AMOUNT}
+DIVIDER = b"\x01"
+"""Between time, key and value of a record that was spooled."""
+TIME_DIGITS = 16
 _NEVER_EQUAL = frozenset("*?[]{}'")
 
 
@@ -58,6 +62,8 @@ class Checked(NamedTuple):
     salt: str
     side: int
     """What is mixed into `said`, so that lines of two sides differ by it; where lines say whose they are, of ours."""
+    keyed: bool = False
+    """Each line is a record that was spooled: its time, its key, its value."""
 
     @property
     def fields(self) -> list[str]:
@@ -71,7 +77,7 @@ def can_be_named(path: Path) -> bool:
 
 
 def table_of(path: Path, checked: Checked, *, careful: bool) -> str:
-    """The query that gives a file's rows: len, at_us, key, said, speaker; what is not proven has no `at_us`.
+    """The query that gives a file's rows: len, time_us, at_us, key, said, speaker; what is not proven has no `at_us`.
 
     Not `careful`, it fails at the first line that is not JSON.
     """
@@ -88,20 +94,23 @@ def table_of(path: Path, checked: Checked, *, careful: bool) -> str:
     values = f"json_extract_string(line, [{paths}])"
     if careful:
         values = f"TRY({values})"
+    size = f"strlen(line) + strlen(key_) + {TIME_DIGITS + 2}" if checked.keyed else "strlen(line)"
+    beside = ", key_, time_us" if checked.keyed else ""
     return f"""
-        SELECT strlen(line)::UINTEGER AS len,
+        SELECT ({size})::UINTEGER AS len, {"time_us" if checked.keyed else "NULL::BIGINT"} AS time_us,
                CASE WHEN {_proof(checked)} THEN TRY_CAST(ts_us AS BIGINT) END AS at_us,
                hash({", ".join(KEY)}) AS key, xor(hash({", ".join(said)}), {side}::UBIGINT) AS said,
                hash({", ".join(speaker)}) AS speaker
-        FROM (SELECT line, {extracted}
-              FROM (SELECT line, {values} AS said_ FROM {_lines(path)}))
+        FROM (SELECT line{beside}, {extracted}
+              FROM (SELECT line{beside}, {values} AS said_ FROM {_lines(path, keyed=checked.keyed)}))
     """  # noqa: S608 - the names are of our own list, the path is checked, values are quoted
 
 
-def _lines(path: Path) -> str:
-    """The lines of a file: no sign divides them into columns, none quotes, none comments."""
+def _lines(path: Path, *, keyed: bool) -> str:
+    """The lines of a file: no sign divides them into columns (but those of a spool), none quotes, none comments."""
+    columns = "'time_us': 'BIGINT', 'key_': 'VARCHAR', 'line': 'VARCHAR'" if keyed else "'line': 'VARCHAR'"
     return (
-        f"read_csv('{path}', columns = {{'line': 'VARCHAR'}}, delim = '\x01', quote = '', escape = '', comment = '', "
+        f"read_csv('{path}', columns = {{{columns}}}, delim = '\x01', quote = '', escape = '', comment = '', "
         "nullstr = '\x02', header = false, auto_detect = false, new_line = '\\n', compression = 'none')"
     )
 
@@ -123,6 +132,13 @@ def _proof(checked: Checked) -> str:
         f"strlen(line) = length(line) AND strlen(line) <= {MAX_VALUE_BYTES}",
         "NOT contains(line, chr(127)) AND NOT contains(venue, '|')",
     ]
+    if checked.keyed:
+        parts.append("key_ = concat(venue, '|', account_id)")
+        parts += [
+            f"({name} IS NULL OR TRY_CAST({name} AS BIGINT) <= time_us + {AHEAD_US})"
+            for name in checked.fields
+            if PLAIN_FIELDS[name] == "time"
+        ]
     every = set.intersection(*(set(template.fields) for template in checked.templates))
     for name in checked.fields:
         check = _check(name)

@@ -194,6 +194,7 @@ class Lane:
     def pass_over(self, origin: Origin, stream: Stream, source: str, delivered_us: int, time_us: int) -> None:
         """Let a known source have spoken, and delivered up to a time, of what has been compared elsewhere."""
         known = self.directory.sources[origin, stream][source]
+        known.heard_us = time_us
         if delivered_us > known.watermark_us:
             self._lift(known, delivered_us, time_us)
 
