@@ -7,7 +7,8 @@ import pytest
 
 from stream_recon.core.explain import REASONS, explain
 from stream_recon.domain.contracts import Contracts, FeedContract
-from stream_recon.domain.discrepancies import Alert, Discrepancy, Reason, SplitPart
+from stream_recon.domain.corrections import corrector, remark
+from stream_recon.domain.discrepancies import Alert, Discrepancy, Handling, Reason, SplitPart
 from tests import findings
 from tests.findings import (
     BALANCE,
@@ -177,6 +178,34 @@ def test_what_is_over_is_told_as_over() -> None:
     ]
     assert told(cleared, "since when it is known")[-1] == "A record has come later than its contract allows."
     assert told(cleared, "what ends it") == ["It has ended: cleared."]
+
+
+def test_what_people_did_about_it_is_told() -> None:
+    by_renee = Handling(by="ann", acknowledged_by="renee", assignee="renee", comment="asked the venue")
+    taken = msgspec.structs.replace(MISSING, status="ACKNOWLEDGED", handling=by_renee)
+    assert told(taken, "what was done about it") == [
+        "Renee acknowledged it.",
+        "It is assigned to renee.",
+        'The newest comment is "asked the venue".',
+        "The newest of this was done by ann.",
+    ]
+    assert told(MISSING, "what was done about it") == []
+    silent = msgspec.structs.replace(condition("STALE"), status="RESOLVED", handling=Handling(by="a", resolved_by="a"))
+    assert told(silent, "what was done about it") == ["A resolved it; no record was changed."]
+
+
+def test_what_a_correction_settled_says_how_to_take_it_back() -> None:
+    handling = Handling(by=corrector("ann"), resolved_by=corrector("ann"), comment=remark("9f" * 16))
+    settled = msgspec.structs.replace(DIFFERS, status="RESOLVED", transition="RESOLVED", handling=handling)
+    assert "It is settled, and not gone: what follows still holds." in told(settled, "what it is")
+    assert told(settled, "what was done about it") == [
+        f"The correcting entry {'9f' * 16} stands for the difference; no record was changed.",
+        f"`stream-recon undo {'9f' * 16}` takes it back: then it counts again.",
+    ]
+    assert told(settled, "what ends it") == [
+        "It has ended: resolved.",
+        "It counts again when what is found differs in substance, or when a person opens it again.",
+    ]
 
 
 def test_a_cause_that_is_over_holds_nothing_up() -> None:

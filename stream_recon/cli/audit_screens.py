@@ -12,6 +12,7 @@ from stream_recon.audit.chain import Place
 from stream_recon.audit.verify import Chain
 from stream_recon.cli.answer import print_json
 from stream_recon.cli.options import console
+from stream_recon.core.wording import done
 from stream_recon.domain.discrepancies import Discrepancy
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from stream_recon.audit.rebuild import Compared
     from stream_recon.audit.verify import Finding
     from stream_recon.audit.view import View
+    from stream_recon.domain.discrepancies import Alert
 
 _HEAD_SHOWN = 16
 _CONTENT_SHOWN = 160
@@ -81,6 +83,7 @@ def show_history(
 ) -> None:
     """The transitions of an alert, and what was corrected for it."""
     table = _table("time", "version", "transition", "status", "what", "where")
+    before: Alert | None = None
     for each in transitions:
         alert, where = each.alert, _where(each.source)
         if isinstance(alert, bytes):
@@ -88,9 +91,10 @@ def show_history(
             continue
         what = alert.kind if isinstance(alert, Discrepancy) else alert.reason
         table.add_row(
-            _time(each.source.time_us), str(alert.version), alert.transition, alert.status, f"{what}: {alert.cause}",
-            where,
+            _time(each.source.time_us), str(alert.version), alert.transition, alert.status,
+            "; ".join(filter(None, [done(alert, before), f"{what}: {alert.cause}"])), where,
         )  # fmt: skip
+        before = alert
     console().print(f"alert {alert_id}", markup=False)
     console().print(table)
     show_corrections(corrected)

@@ -18,6 +18,8 @@ from stream_recon.core.wording import (
     against,
     between,
     clock,
+    done,
+    handling_of,
     headline,
     lacking,
     place,
@@ -66,12 +68,14 @@ def show_detail(out: Console, history: Sequence[tuple[int, Alert]], states: Mapp
             for each in shown:
                 out.print(each, soft_wrap=not out.is_terminal and isinstance(each, Text))
     out.print("\nHistory", style="bold")
-    before = None
+    before: Alert | None = None
     for time_us, alert in history:
         head = Text(f"{clock(time_us, date=True)}  {alert.version:>3}  ")
         head.append(f"{alert.transition:<12}", TRANSITION_STYLE[alert.transition])
-        hanging(out, head, Text(f" {alert.severity:<8} {alert.cause if alert.cause != before else ''}".rstrip()))
-        before = alert.cause
+        cause = alert.cause if before is None or alert.cause != before.cause else None
+        told = "; ".join(filter(None, [done(alert, before), cause]))
+        hanging(out, head, Text(f" {alert.severity:<8} {told}".rstrip()))
+        before = alert
 
 
 def _width(out: Console) -> int:
@@ -80,7 +84,10 @@ def _width(out: Console) -> int:
 
 
 def _facts(alert: Alert, history: Sequence[tuple[int, Alert]]) -> Iterator[tuple[str, str]]:
-    """What it is about, and since when."""
+    """What it is about, since when, and whose it is."""
+    handling = handling_of(alert)
+    if handling is not None and handling.assignee:
+        yield "assigned", f"to {handling.assignee}"
     opened = [time_us for time_us, each in history if each.transition in {"OPENED", "REOPENED"}]
     since = f"; published {clock(opened[-1], date=True)}" if opened else ""
     if isinstance(alert, FeedCondition):

@@ -18,6 +18,7 @@ from stream_recon.core.wording import (
     between,
     clock,
     duration,
+    handling_of,
     headline,
     lacking,
     place,
@@ -28,6 +29,7 @@ from stream_recon.core.wording import (
     unit,
 )
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
+from stream_recon.domain.corrections import corrected_by
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import ORIGINS
 from stream_recon.domain.lifecycle import STANDING
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
     from stream_recon.domain.events import Origin
 
 Topic = Literal["what it is", "what was compared", "what was said", "since when it is known", "why it is a break",
-                "the residual", "what it follows from", "what follows from it", "why nothing can be said",
-                "what ends it"]  # fmt: skip
+                "the residual", "what it follows from", "what follows from it", "what was done about it",
+                "why nothing can be said", "what ends it"]  # fmt: skip
 _RECORDS_SHOWN = 12
 _LINKS_SHOWN = 20
 
@@ -67,6 +69,7 @@ def explain(alert: Alert, states: Mapping[str, Alert], contracts: Contracts | No
             Passage("the residual", list(_residual(alert, states))),
             Passage("what it follows from", list(_chain(alert, states))),
             Passage("what follows from it", list(_consequences(alert, states))),
+            Passage("what was done about it", list(_done(alert))),
             Passage("what ends it", list(_end(alert, states))),
         ]
     return [passage for passage in passages if passage.sentences]
@@ -88,8 +91,10 @@ def _introduced(alert: Alert) -> Iterator[str]:
     if isinstance(alert, Discrepancy) and alert.interval is not None:
         moved = "The window lies" if alert.identity == "net_change" else "Something moved unseen"
         yield f"{moved} {between(alert.interval)} UTC."
-    if alert.status not in STANDING:
+    if alert.status == "CLEARED":
         yield "It holds no longer; what follows tells how it was when it last did."
+    elif alert.status == "RESOLVED":
+        yield "It is settled, and not gone: what follows still holds."
     if alert.reopened:
         yield f"It has come back {_times(alert.reopened)} after it was gone or settled."
 
@@ -354,12 +359,46 @@ def _more(number: int) -> Iterator[str]:
         yield f"And {number - _LINKS_SHOWN} more."
 
 
+# -- what was done about it -------------------------------------------------------------------------------------------
+
+
+def _done(alert: Alert) -> Iterator[str]:
+    handling = handling_of(alert)
+    if handling is None:
+        return
+    corrected = corrected_by(handling)
+    if corrected is not None:
+        named = f" {corrected}" if corrected else ""
+        yield f"The correcting entry{named} stands for the difference; no record was changed."
+        if corrected:
+            yield f"`stream-recon undo {corrected}` takes it back: then it counts again."
+            return
+    elif handling.resolved_by:
+        yield _sentence(f"{handling.resolved_by} resolved it; no record was changed")
+    if handling.acknowledged_by:
+        yield _sentence(f"{handling.acknowledged_by} acknowledged it")
+    if handling.assignee:
+        yield _sentence(f"it is assigned to {handling.assignee}")
+    if handling.suppressed_until_us is not None:
+        yield f"Nobody is notified of it until {clock(handling.suppressed_until_us, date=True)} UTC."
+    if handling.comment:
+        yield f'The newest comment is "{handling.comment}".'
+    if handling.by not in {handling.resolved_by, handling.acknowledged_by}:
+        yield _sentence(f"the newest of this was done by {handling.by}")
+
+
 # -- what ends it -----------------------------------------------------------------------------------------------------
+
+
+def _ended(alert: Alert) -> Iterator[str]:
+    yield f"It has ended: {alert.status.lower()}."
+    if alert.status == "RESOLVED":
+        yield "It counts again when what is found differs in substance, or when a person opens it again."
 
 
 def _end(alert: Discrepancy, states: Mapping[str, Alert]) -> Iterator[str]:
     if alert.status not in STANDING:
-        yield f"It has ended: {alert.status.lower()}."
+        yield from _ended(alert)
         return
     standing = [c for c in causes(alert) if c not in states or states[c].status in STANDING]
     if standing:
@@ -539,11 +578,12 @@ def _condition(alert: FeedCondition, contracts: Contracts | None) -> list[Passag
     if contracts is not None and alert.reason == "STALE" and alert.account is not None:
         contract = contracts.of(alert.origin, *alert.account.split("|", 1))
         why.append(f"The contract of {alert.origin} allows {duration(contract.stale_after_us)} of silence.")
-    ends = [doubt.ends, doubt.mend] if alert.status in STANDING else [f"It has ended: {alert.status.lower()}."]
+    ends = [doubt.ends, doubt.mend] if alert.status in STANDING else list(_ended(alert))
     return [
         Passage("what it is", [*_introduced(alert), doubt.meaning]),
         Passage("since when it is known", [known]),
         Passage("why nothing can be said", why),
+        Passage("what was done about it", list(_done(alert))),
         Passage("what ends it", ends),
     ]
 

@@ -22,6 +22,7 @@ from stream_recon.core.corrections import History, NotUndone, Terms, absolved, d
 from stream_recon.core.corrections import choose as choose_corrections
 from stream_recon.core.results import Rules, conclude, gather, published_form
 from stream_recon.domain.commands import AlertCommand
+from stream_recon.domain.corrections import corrector, remark
 from stream_recon.domain.results import FINAL, CheckpointAt, ReconciliationResult, Scope, run_id_of
 from stream_recon.domain.work import (
     AlertAnswer,
@@ -471,8 +472,8 @@ class Board:
         if correction.dry_run:
             return [Correct(correction)]
         command = AlertCommand(
-            action=action, alert_id=correction.alert_id, by=f"auto-resolution ({correction.by})",
-            command_id=correction.correction_id, comment=f"correction {correction.correction_id}",
+            action=action, alert_id=correction.alert_id, by=corrector(correction.by),
+            command_id=correction.correction_id, comment=remark(correction.correction_id),
         )  # fmt: skip
         partition = self.static.partition_of(correction.account)
         return [Correct(correction), Hand(partition, AlertItem(run_id=correction.correction_id, command=command))]
