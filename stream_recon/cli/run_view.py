@@ -9,15 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_recon.cli.answer import print_listing
-from stream_recon.core.wording import short_id
+from stream_recon.core.corrections import unit_of
+from stream_recon.core.wording import short_id, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console
 
+    from stream_recon.core.corrections import History
     from stream_recon.domain.results import Certificate, ReconciliationResult
 
+_CORRECTIONS_SHOWN = 20
 STATUS_STYLE = {"completed": "green", "partial": "yellow", "failed": "bold red", "running": "cyan"}
 
 
@@ -40,8 +43,10 @@ def table_of_runs(results: Iterable[ReconciliationResult]) -> Table:
     return table
 
 
-def show_run(out: Console, result: ReconciliationResult, *, certificate: bool = False) -> None:
-    """One run in full."""
+def show_run(
+    out: Console, result: ReconciliationResult, *, certificate: bool = False, history: History | None = None
+) -> None:
+    """One run in full; `history` names the corrections that it made or relied on."""
     head = Text.assemble((result.type, "bold"), " ", (result.status, STATUS_STYLE[result.status]))
     head.append(f"  run {result.reconciliation_id}", "dim")
     out.print(head)
@@ -56,6 +61,7 @@ def show_run(out: Console, result: ReconciliationResult, *, certificate: bool = 
         far = "was never heard of" if late.watermark_us < 0 else f"is known up to {_time(late.watermark_us)} only"
         feed = f"{late.origin} {late.stream} of {late.source}, partition {late.partition}"
         out.print(f"  not settled: {feed}, {far} ({late.waiting} records wait for it)", style="yellow")
+    _show_corrections(out, result, history)
     if result.discrepancies or result.conditions:
         out.print()
         print_listing(result.discrepancies, result.conditions)
@@ -63,10 +69,41 @@ def show_run(out: Console, result: ReconciliationResult, *, certificate: bool = 
         if left > 0:
             out.print(f"and {left:,} more: `stream-recon breaks` lists them all", style="dim")
     elif result.status == "completed" and result.certificate is not None:
-        out.print("  Both sides agree.", style="green")
+        out.print(f"  {_agreement(result.certificate)}", style="yellow" if result.certificate.absolved else "green")
     if certificate and result.certificate is not None:
         out.print()
         _show_certificate(out, result.certificate)
+
+
+def _agreement(certificate: Certificate) -> str:
+    """That nothing was found, and what stands between the records all the same."""
+    covered = len(certificate.absolved)
+    differences = "1 difference" if covered == 1 else f"{covered:,} differences"
+    return f"Both sides agree but for {differences} that corrections cover." if covered else "Both sides agree."
+
+
+def _show_corrections(out: Console, result: ReconciliationResult, history: History | None) -> None:
+    """What this run corrected, and what it did not find because earlier ones had."""
+    made = history.made.values() if history is not None else ()
+    undone = history.undone if history is not None else set()
+    mine = [each for each in made if each.run_id == result.reconciliation_id]
+    covered = set(result.certificate.absolved) if result.certificate is not None else set()
+    earlier = {each.alert_id: each for each in made if each.alert_id in covered and each not in mine}
+    for title, number, corrections in (
+        ("corrected by this run", result.auto_resolved_count, mine),
+        ("corrected before, and the same since", len(covered), list(earlier.values())),
+    ):
+        if not number:
+            continue
+        out.print(f"  {title}: {number:,}")
+        for each in corrections[:_CORRECTIONS_SHOWN]:
+            back = "  (taken back since)" if each.correction_id in undone else ""
+            moved = f"{each.field} {signed(each.amount)} {unit_of(each)}"
+            out.print(Text(f"    {each.correction_id}  {moved}  {each.account}  for {short_id(each.alert_id)}{back}"))
+        if number > _CORRECTIONS_SHOWN:
+            out.print("    and more: `stream-recon audit show --list corrections` lists them all", style="dim")
+    if mine or earlier:
+        out.print("  `stream-recon undo ID` takes one back.", style="dim")
 
 
 def _facts(result: ReconciliationResult) -> Iterable[str]:

@@ -35,6 +35,7 @@ from stream_recon.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from stream_recon.core.corrections import History
     from stream_recon.domain.results import ReconciliationResult
     from stream_recon.domain.topics import TopicPlan
     from stream_recon.domain.work import Partial, Progress
@@ -114,7 +115,7 @@ def trigger(
     if result is None:
         say("Sent. `stream-recon runs` shows what comes of it.", quiet=giving.quiet)
         return
-    _answer(result, giving.output)
+    _answer(result, giving.output, bootstrap, giving.prefix)
 
 
 def _params(given: list[str]) -> dict[str, Any]:
@@ -255,7 +256,7 @@ def run(
 
     Exit code 0: both sides agree; 1: discrepancies, or something cannot be known, or it still runs; 3: it failed.
     """
-    _answer(_only(_results(bootstrap, prefix), run_id), output, certificate=True)
+    _answer(_only(_results(bootstrap, prefix), run_id), output, bootstrap, prefix, certificate=True)
 
 
 def verify(
@@ -390,6 +391,13 @@ def _results(bootstrap: str, prefix: str) -> dict[str, ReconciliationResult]:
     return wait_for(read_results(WorkerSettings(bootstrap=bootstrap, plan=plan_of(prefix, 1))))
 
 
+def _corrections(bootstrap: str, prefix: str) -> History:
+    from stream_recon.shell.settings import WorkerSettings
+    from stream_recon.shell.verifying import read_corrections
+
+    return wait_for(read_corrections(WorkerSettings(bootstrap=bootstrap, plan=plan_of(prefix, 1))))
+
+
 def _only(known: dict[str, ReconciliationResult], beginning: str) -> ReconciliationResult:
     """The one run whose id begins so.
 
@@ -403,7 +411,9 @@ def _only(known: dict[str, ReconciliationResult], beginning: str) -> Reconciliat
     return found[0]
 
 
-def _answer(result: ReconciliationResult, output: Format, *, certificate: bool = False) -> None:
+def _answer(
+    result: ReconciliationResult, output: Format, bootstrap: str, prefix: str, *, certificate: bool = False
+) -> None:  # fmt: skip
     """Print a result, and leave with what it comes to."""
     from stream_recon.cli.answer import print_json
     from stream_recon.domain.results import FINAL
@@ -413,7 +423,9 @@ def _answer(result: ReconciliationResult, output: Format, *, certificate: bool =
     else:
         from stream_recon.cli.run_view import show_run
 
-        show_run(console(), result, certificate=certificate)
+        covered = result.certificate is not None and result.certificate.absolved
+        history = _corrections(bootstrap, prefix) if covered or result.auto_resolved_count else None
+        show_run(console(), result, certificate=certificate, history=history)
     if result.status == "failed":
         raise typer.Exit(3)
     if result.status not in FINAL or result.status == "partial" or result.discrepancies_found:
