@@ -75,8 +75,11 @@ def tail(
     topic = plan_of(question.prefix, 1).name("alerts")
     out = console()
 
+    def tell(news: str) -> None:
+        say(news, quiet=False)
+
     async def follow() -> None:
-        async for received in read(question.bootstrap, topic, follow=True, from_start=from_start):
+        async for received in read(question.bootstrap, topic, follow=True, from_start=from_start, tell=tell):
             if not question.wants(received.alert):
                 continue
             if question.output is Format.json:
