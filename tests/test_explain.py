@@ -74,7 +74,8 @@ def test_a_missing_fill() -> None:
         "Known means by the feeds' own events and heartbeats; no clock of ours plays a part.",
         (
             "By then internal had delivered everything of that time, by its own word; and nothing of that time is"
-            " known to be lost: no hole in its numbering, no record that could not be read. So it is absent, not late."
+            " known to be lost: no hole in its numbering, no record of this account that could not be read. So it is"
+            " absent, not late."
         ),
         "It ends when internal sends this fill, even late (it is then marked late), or when exchange busts it.",
     ]
@@ -235,6 +236,41 @@ def test_every_feed_condition_says_why_and_what_ends_it(reason: Reason) -> None:
         "what it is", "since when it is known", "why nothing can be said", "what ends it"
     }  # fmt: skip
     assert all(sentence.endswith(".") for sentences in passages.values() for sentence in sentences)
+
+
+def test_what_is_called_missing_although_a_record_of_nobody_could_not_be_read() -> None:
+    unread = condition("SCHEMA_ERROR", origin="internal", partition=2, since_us=-1, waiting=1)
+    assert told(MISSING, "why it is a break", {**STATES, unread.alert_id: unread})[-1] == (
+        "But schema-err tells of records of internal that could not be read and name no account: it may be one of them."
+    )
+    for other in (
+        condition("SCHEMA_ERROR", origin="internal", partition=1), condition("SCHEMA_ERROR", partition=2),
+        condition("SCHEMA_ERROR", origin="internal", partition=2, status="CLEARED"),
+    ):  # fmt: skip
+        assert len(told(MISSING, "why it is a break", {**STATES, other.alert_id: other})) == 1
+
+
+def test_a_line_of_a_file_that_cannot_be_read_is_told_as_one() -> None:
+    unread = condition("SCHEMA_ERROR", since_us=-1, waiting=1)
+    told_ = {passage.about: passage.sentences for passage in explain(unread, {}, files=True)}
+    assert told_["what it is"][-1] == (
+        "A line could not be read: which one and why is told beside the answer, in JSON as `rejected`."
+    )
+    assert told_["since when it is known"] == ["Of what time it is cannot be told."]
+    assert told_["why nothing can be said"][:2] == [
+        "It names no account, so it may be a record of any; what is missing is called missing all the same.",
+        "1 record could not be read.",
+    ]
+    assert "dead letter" not in str(told_)
+
+
+def test_nothing_comes_too_late_in_files() -> None:
+    unknown = condition("LATE_BEYOND_HORIZON", waiting=1)
+    told_ = {passage.about: passage.sentences for passage in explain(unknown, {}, files=True)}
+    assert told_["what it is"][-1] == "Records amend a trade that is not known."
+    assert "late" not in str(told_["what ends it"])
+    live = {passage.about: passage.sentences for passage in explain(unknown, {})}
+    assert live["what ends it"][-1].startswith("See first whether what is amended is named rightly")
 
 
 def test_a_silent_feed() -> None:

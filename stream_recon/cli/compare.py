@@ -175,7 +175,7 @@ def _explaining(outcome: Outcome, contracts: Contracts) -> Callable[[Alert], lis
     from stream_recon.core.explain import explain
 
     states = {alert.alert_id: alert for alert in outcome.newest}
-    return lambda alert: explain(alert, states, contracts)
+    return lambda alert: explain(alert, states, contracts, files=True)
 
 
 def _answer(

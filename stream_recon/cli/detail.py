@@ -94,8 +94,9 @@ def _facts(alert: Alert, history: Sequence[tuple[int, Alert]]) -> Iterator[tuple
         yield "feed", about(alert)
         if alert.account is not None:
             yield "account", alert.account
-        yield "known", f"up to {clock(alert.since_us, date=True)}{since}"
-        yield "waiting", f"{alert.waiting:,} records"
+        far = f"up to {clock(alert.since_us, date=True)}" if alert.since_us >= 0 else "not how far it is"
+        yield "known", f"{far}{since}"
+        yield "waiting", "1 record" if alert.waiting == 1 else f"{alert.waiting:,} records"
         return
     yield "account", alert.account
     yield "about", about(alert)

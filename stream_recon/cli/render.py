@@ -134,7 +134,8 @@ def _lines(alert: Alert, wide: int) -> Iterator[Text]:
     )
     if isinstance(alert, FeedCondition):
         yield first.append(f"{about(alert)}{standing(alert)}")
-        yield Text.assemble((f"{clock(age(alert), date=True)}  ", "dim"), alert.cause)
+        when = "" if alert.reason == "SCHEMA_ERROR" and alert.since_us < 0 else f"{clock(age(alert), date=True)}  "
+        yield Text.assemble((when, "dim"), alert.cause)
         return
     yield first.append(f"{short_account(alert.account)}  {about(alert)}{standing(alert)}").append_text(follows(alert))
     when = clock(age(alert), date=True) if alert.interval is None else between(alert.interval)

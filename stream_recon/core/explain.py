@@ -55,17 +55,19 @@ class Passage(NamedTuple):
     sentences: list[str]
 
 
-def explain(alert: Alert, states: Mapping[str, Alert], contracts: Contracts | None = None) -> list[Passage]:
-    """The reasoning behind an alert. `states`: the newest state of all alerts, by id."""
+def explain(
+    alert: Alert, states: Mapping[str, Alert], contracts: Contracts | None = None, *, files: bool = False
+) -> list[Passage]:  # fmt: skip
+    """The reasoning behind an alert. `states`: the newest state of all alerts, by id; `files`: they were compared."""
     if isinstance(alert, FeedCondition):
-        passages = _condition(alert, contracts)
+        passages = _condition(alert, contracts, files=files)
     else:
         passages = [
             Passage("what it is", list(_introduced(alert))),
             Passage("what was compared", [_RULES[alert.identity, _rule(alert)], *_promises(alert, contracts)]),
             Passage("what was said", list(_said(alert))),
             Passage("since when it is known", list(_known(alert))),
-            Passage("why it is a break", list(_reasons(alert))),
+            Passage("why it is a break", list(_reasons(alert, states))),
             Passage("the residual", list(_residual(alert, states))),
             Passage("what it follows from", list(_chain(alert, states))),
             Passage("what follows from it", list(_consequences(alert, states))),
@@ -250,7 +252,18 @@ def _feeds(alert: Discrepancy) -> str:
         alert.identity, "both sides were"))  # fmt: skip
 
 
-def _reasons(alert: Discrepancy) -> Iterator[str]:
+def _may_be(state: Alert, alert: Discrepancy, absent: Origin) -> bool:
+    """Whether it tells of unreadable records of nobody, of which one may be what seems to be missing."""
+    partitions = {evidence.partition for evidence in alert.evidence}
+    return (
+        isinstance(state, FeedCondition)
+        and (state.reason, state.origin, state.account) == ("SCHEMA_ERROR", absent, None)
+        and state.status in STANDING
+        and (None in partitions or state.partition in partitions)
+    )
+
+
+def _reasons(alert: Discrepancy, states: Mapping[str, Alert]) -> Iterator[str]:
     absent, rule = lacking(alert), _rule(alert)
     if alert.kind == "duplicate_conflict":
         yield "Both copies are there, and no correction says which one holds; so no copy is believed."
@@ -264,8 +277,15 @@ def _reasons(alert: Discrepancy) -> Iterator[str]:
     if absent is not None:
         yield (
             f"By then {absent} had delivered everything of that time, by its own word; and nothing of that time is"
-            " known to be lost: no hole in its numbering, no record that could not be read. So it is absent, not late."
+            " known to be lost: no hole in its numbering, no record of this account that could not be read. So it is"
+            " absent, not late."
         )
+        for state in states.values():
+            if _may_be(state, alert, absent):
+                yield (
+                    f"But {short_id(state.alert_id)} tells of records of {absent} that could not be read and name no"
+                    " account: it may be one of them."
+                )
         return
     if rule in {"own", "cross"}:
         moves = "fills" if alert.identity == "position" else "movements"
@@ -527,10 +547,12 @@ REASONS: dict[Reason, Doubt] = {
         "Have a snapshot sent; keep the topics longer.",
     ),
     "LATE_BEYOND_HORIZON": Doubt(
-        "Records came later than anything is remembered.",
-        "They cannot be told from repetitions of records that were agreed long ago.",
+        "Records amend a trade that is not known, or came later than anything is remembered.",
+        "A bust or correction counts only with what it amends; and what comes so late cannot be told from a repetition"
+        " of what was agreed long ago.",
         "It does not end by itself; a reconciliation of that time from the log decides.",
-        "Find out why the records came so late.",
+        "See first whether what is amended is named rightly (ref_trade_id, beside account, instrument and side); else"
+        " find out why the records came so late.",
     ),
     "SOURCE_FAILED": Doubt(
         "The source could not be read.",
@@ -565,13 +587,40 @@ REASONS: dict[Reason, Doubt] = {
 }
 
 
-def _condition(alert: FeedCondition, contracts: Contracts | None) -> list[Passage]:
+_FILES: dict[Reason, Doubt] = {
+    "SCHEMA_ERROR": Doubt(
+        "A line could not be read: which one and why is told beside the answer, in JSON as `rejected`.",
+        "Whatever is absent at that time may be that record.",
+        "It ends when the line is mended and the files are compared again.",
+        "Correct whatever wrote the line.",
+    ),
+    "LATE_BEYOND_HORIZON": Doubt(
+        "Records amend a trade that is not known.",
+        "A bust or correction counts only with what it amends.",
+        "It ends when what they amend is in the files too, or is named rightly, and the files are compared again.",
+        "See whether it is named rightly: ref_trade_id, beside account, instrument and side.",
+    ),
+}
+"""What is otherwise where files are compared: they have no dead letters, and in them nothing comes too late."""
+_OF_ANYBODY = "It names no account, so it may be a record of any; what is missing is called missing all the same."
+
+
+def _condition(alert: FeedCondition, contracts: Contracts | None, *, files: bool) -> list[Passage]:
     doubt = REASONS[alert.reason]
+    if files and alert.stream == "fills":
+        doubt = _FILES.get(alert.reason, doubt)
     known = f"The feed is known up to {clock(alert.since_us, date=True)}{' UTC' if alert.since_us >= 0 else ''}."
     if alert.since_us < 0:
         known = "Nothing is known of the feed."
     why = [doubt.why]
-    if alert.waiting:
+    if alert.reason == "SCHEMA_ERROR":
+        if alert.account is None:
+            why = [_OF_ANYBODY]
+        if alert.since_us < 0:
+            known = "Of what time it is cannot be told."
+        count = "1 record" if alert.waiting == 1 else f"{alert.waiting:,} records"
+        why.append(f"{count} could not be read.")
+    elif alert.waiting:
         why.append(f"{alert.waiting:,} {'record waits' if alert.waiting == 1 else 'records wait'} to be judged.")
     if alert.account is None:
         why.append("It concerns every account of that feed on this partition, not one alone.")

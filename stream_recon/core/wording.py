@@ -32,7 +32,7 @@ REASONS: dict[Reason, str] = {
     "SCHEMA_ERROR": "unreadable records",
     "UNMAPPED_INSTRUMENT": "instrument of unknown kind",
     "LOOKBACK_TRUNCATED": "begins before the log",
-    "LATE_BEYOND_HORIZON": "too late to be judged",
+    "LATE_BEYOND_HORIZON": "unknown or too late",
     "SOURCE_FAILED": "source failed",
     "PARTIAL": "records only partly sent",
     "ANCHOR_MISSING": "snapshot's fill missing",
