@@ -1,15 +1,22 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stream_recon.cli.run_view import show_run
+from stream_recon.audit.reading import Source, Transition
+from stream_recon.cli.audit_screens import show_history
+from stream_recon.cli.options import console
+from stream_recon.cli.run_view import show_run, table_of_runs
 from stream_recon.core.corrections import History, undo
 from stream_recon.domain.corrections import Correction
+from stream_recon.domain.discrepancies import Handling
 from stream_recon.domain.results import Certificate, ReconciliationResult, Scope
 from tests.findings import AT_US, DIFFERS
 from tests.test_look import a_console, printed
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def certificate(**more: Any) -> Certificate:
@@ -70,3 +77,40 @@ def test_both_sides_agree_but_for_what_corrections_cover() -> None:
     back = undo(made.correction_id, History([made]), "bob")
     assert isinstance(back, Correction)
     assert any(line.endswith("(taken back since)") for line in shown(covered, History([made, back])))
+
+
+WHY = "partition 0: the source topics hold no record of this account, and nobody answered in time"
+
+
+def test_a_list_of_runs_keeps_status_and_reason_where_there_is_little_room() -> None:
+    failed = result(reconciliation_id="ab" * 12, type="incremental", status="failed", errors=[WHY], issued_by="renee")
+    out = a_console(80)
+    out.print(table_of_runs([failed], out.width), soft_wrap=False)
+    lines = printed(out)
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("ababababab  incremental  failed")
+    assert "".join(line[-40:].replace(" ", "") for line in lines[1:]).endswith("nobodyansweredintime")
+    assert "…" not in "".join(lines)
+
+
+def test_what_goes_to_a_pipe_is_neither_wrapped_nor_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = result(reconciliation_id="ab" * 12, type="incremental", status="failed", errors=[WHY], issued_by="renee")
+    out = console()
+    out.print(table_of_runs([failed], out.width), soft_wrap=False)
+    show_run(out, result(certificate=certificate(), reconciliation_id="cd" * 12), certificate=True)
+    printed_ = capsys.readouterr().out
+    assert WHY in printed_
+    assert "renee" in printed_.splitlines()[1]
+    assert "cd" * 12 in printed_
+
+
+def test_the_history_in_the_audit_store_can_be_searched(capsys: pytest.CaptureFixture[str]) -> None:
+    taken = msgspec.structs.replace(
+        DIFFERS, version=2, transition="ACKNOWLEDGED", status="ACKNOWLEDGED",
+        handling=Handling(by="bob", assignee="renee", comment="asked the venue"),
+    )  # fmt: skip
+    source = Source("recon.alerts.v1", 2, 4711, AT_US)
+    show_history(taken.alert_id, [Transition(source, DIFFERS), Transition(source, taken)], [])
+    lines = capsys.readouterr().out.splitlines()
+    assert 'acknowledged by bob, assigned to renee ("asked the venue"); fill_mismatch: both sides' in lines[-1]
+    assert lines[-1].rstrip().endswith("recon.alerts.v1-2-4711")

@@ -116,6 +116,7 @@ Environment = Annotated[
 
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound="BaseModel")
+_UNWRAPPED = 10_000
 DEBUG = "STREAM_RECON_DEBUG"
 PREFIX = "recon."
 GROUP = "stream-recon"
@@ -234,10 +235,13 @@ def listed(what: str, problems: Sequence[str]) -> Failure:
 
 
 def console(*, err: bool = False) -> Console:
-    """Where people read."""
+    """Where people read; what goes to a file or a pipe is neither wrapped nor cut, so that it can be searched."""
     from rich.console import Console
 
-    return Console(stderr=err, highlight=False, soft_wrap=True)
+    out = Console(stderr=err, highlight=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = _UNWRAPPED
+    return out
 
 
 @contextmanager

@@ -21,25 +21,31 @@ if TYPE_CHECKING:
     from stream_recon.domain.results import Certificate, ReconciliationResult
 
 _CORRECTIONS_SHOWN = 20
+_RUN_COLUMNS = ("run", "started", "type", "status", "seconds", "records", "breaks", "by", "what else")
+_ONLY_WIDE = frozenset({"started", "seconds", "records", "by"})
+_WIDE = 120
 STATUS_STYLE = {"completed": "green", "partial": "yellow", "failed": "bold red", "running": "cyan"}
 
 
-def table_of_runs(results: Iterable[ReconciliationResult]) -> Table:
-    """One line a run."""
+def table_of_runs(results: Iterable[ReconciliationResult], width: int) -> Table:
+    """One line a run; where that is too wide, what matters: how it ended, and why."""
+    shown = _RUN_COLUMNS if width >= _WIDE else [name for name in _RUN_COLUMNS if name not in _ONLY_WIDE]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "started", "type", "status", "seconds", "records", "breaks", "by", "what else"):
+    for name in shown:
         right = name in {"seconds", "records", "breaks"}
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "what else")
+        wraps = name == "what else"
+        table.add_column(name, justify="right" if right else "left", no_wrap=not wraps, overflow="fold")
     for result in results:
         ended = result.end_time_us
         told = [*result.errors, *([result.fallback_reason] if result.fallback_reason else []), *result.notes]
-        table.add_row(
-            short_id(result.reconciliation_id), _time(result.start_time_us), result.type,
+        cells = (
+            Text(short_id(result.reconciliation_id)), Text(_time(result.start_time_us)), Text(result.type),
             Text(result.status, STATUS_STYLE[result.status]),
-            f"{(ended - result.start_time_us) / 1e6:.1f}" if ended is not None else "",
-            f"{result.total_records_processed:,}", f"{result.discrepancies_found:,}", result.issued_by or "",
-            Text(told[0] if told else "", "dim"),
+            Text(f"{(ended - result.start_time_us) / 1e6:.1f}" if ended is not None else ""),
+            Text(f"{result.total_records_processed:,}"), Text(f"{result.discrepancies_found:,}"),
+            Text(result.issued_by or ""), Text(told[0] if told else "", "dim"),
         )  # fmt: skip
+        table.add_row(*(cell for name, cell in zip(_RUN_COLUMNS, cells, strict=True) if name in shown))
     return table
 
 

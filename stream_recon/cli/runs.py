@@ -241,7 +241,8 @@ def runs(
         return
     from stream_recon.cli.run_view import table_of_runs
 
-    console().print(table_of_runs(shown))
+    out = console()
+    out.print(table_of_runs(shown, out.width), soft_wrap=False)
     if len(shown) < len(found):
         say(f"{len(found) - len(shown)} older ones: `stream-recon runs --all`.", quiet=quiet)
 
