@@ -9,10 +9,21 @@ import pytest
 from rich.console import Console
 
 from stream_recon.cli.detail import residual_bar, shares, show_detail, show_explanation
+from stream_recon.cli.options import Failure, check_account, perhaps
+from stream_recon.cli.read import only
 from stream_recon.cli.render import print_alerts, show
 from stream_recon.core.explain import explain
 from stream_recon.core.relations import below_causes
-from stream_recon.core.wording import REASONS, between, duration, headline, record_words, short_account
+from stream_recon.core.wording import (
+    REASONS,
+    between,
+    counted,
+    duration,
+    headline,
+    record_words,
+    short_account,
+    waiting_for_it,
+)
 from stream_recon.domain.corrections import corrector, remark
 from stream_recon.domain.discrepancies import (
     Alert,
@@ -305,3 +316,25 @@ def test_the_history_says_who_did_what() -> None:
     out = a_console(terminal=False)
     show_detail(out, [(AT_US, each) for each in (DIFFERS, corrected, back)], STATES)
     assert printed(out)[-1][43:] == "warning  its correcting entry was taken back"
+
+
+def test_an_empty_beginning_is_the_beginning_of_nothing() -> None:
+    with pytest.raises(Failure, match="an ID is empty; `stream-recon breaks --all` lists them"):
+        only(STATES, "")
+
+
+def test_a_pattern_may_stand_for_an_account_where_one_is_looked_for() -> None:
+    for said in ("simex|al*", "*", "sim?x*", "simex|alice"):
+        check_account(said, pattern=True)
+    with pytest.raises(Failure, match="an account is venue"):
+        check_account("simex*")
+
+
+def test_the_type_that_was_probably_meant_is_named() -> None:
+    assert perhaps("ful") == "; did you mean full?"
+    assert perhaps("nonsense") == "."
+
+
+def test_one_is_not_told_as_many() -> None:
+    assert [counted(number, "record") for number in (0, 1, 1000)] == ["0 records", "1 record", "1,000 records"]
+    assert [waiting_for_it(number) for number in (1, 2)] == ["1 record waits for it", "2 records wait for it"]

@@ -18,6 +18,7 @@ from stream_recon.core.wording import (
     against,
     between,
     clock,
+    counted,
     done,
     handling_of,
     headline,
@@ -96,7 +97,7 @@ def _facts(alert: Alert, history: Sequence[tuple[int, Alert]]) -> Iterator[tuple
             yield "account", alert.account
         far = f"up to {clock(alert.since_us, date=True)}" if alert.since_us >= 0 else "not how far it is"
         yield "known", f"{far}{since}"
-        yield "waiting", "1 record" if alert.waiting == 1 else f"{alert.waiting:,} records"
+        yield "waiting", counted(alert.waiting, "record")
         return
     yield "account", alert.account
     yield "about", about(alert)

@@ -225,6 +225,26 @@ def _validated(path: Path, model: type[Model], content: object) -> Model:
         raise listed(f"{path} is not as it must be", told(error, model)) from error
 
 
+def check_account(said: str, *, pattern: bool = False) -> None:
+    """See that an account can be one; of a pattern, that it can be one of accounts.
+
+    Raises:
+        Failure: it cannot.
+    """
+    venue, _, account_id = said.partition("|")
+    if not (venue and account_id) and not (pattern and set(said) & set("*?[")):
+        raise Failure(f"--account {said!r}: an account is venue|account_id, such as binance|desk-1")
+
+
+def perhaps(kind: str) -> str:
+    """The end of a sentence that says there is no such type: which one was probably meant."""
+    from stream_recon.domain.nearest import nearest
+    from stream_recon.strategies.registry import registry
+
+    meant = nearest(kind, registry().known)
+    return f"; did you mean {meant}?" if meant is not None else "."
+
+
 def listed(what: str, problems: Sequence[str]) -> Failure:
     """A failure with one thing that is wrong, or several, a line each."""
     if len(problems) == 1:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from stream_recon.cli.answer import print_listing
 from stream_recon.core.corrections import unit_of
-from stream_recon.core.wording import short_id, signed
+from stream_recon.core.wording import counted, short_id, signed, waiting_for_it
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,7 @@ def show_run(
     for late in result.certificate.unsettled if result.certificate is not None else ():
         far = "was never heard of" if late.watermark_us < 0 else f"is known up to {_time(late.watermark_us)} only"
         feed = f"{late.origin} {late.stream} of {late.source}, partition {late.partition}"
-        out.print(f"  not settled: {feed}, {far} ({late.waiting} records wait for it)", style="yellow")
+        out.print(f"  not settled: {feed}, {far} ({waiting_for_it(late.waiting)})", style="yellow")
     _show_corrections(out, result, history)
     if result.discrepancies or result.conditions:
         out.print()
@@ -84,8 +84,8 @@ def show_run(
 def _agreement(certificate: Certificate) -> str:
     """That nothing was found, and what stands between the records all the same."""
     covered = len(certificate.absolved)
-    differences = "1 difference" if covered == 1 else f"{covered:,} differences"
-    return f"Both sides agree but for {differences} that corrections cover." if covered else "Both sides agree."
+    but = f" but for {counted(covered, 'difference')} that corrections cover" if covered else ""
+    return f"Both sides agree{but}."
 
 
 def _show_corrections(out: Console, result: ReconciliationResult, history: History | None) -> None:
@@ -120,7 +120,7 @@ def _facts(result: ReconciliationResult) -> Iterable[str]:
     since = "everything" if scope.from_us == 0 else f"{_time(scope.from_us)}"
     accounts = ", ".join(scope.accounts or ("all accounts",))
     yield f"{since} to {_time(scope.to_us)}; {', '.join(scope.identities)}; {accounts}"
-    yield f"{result.total_records_processed:,} records{took}; configuration version {result.config_version}"
+    yield f"{counted(result.total_records_processed, 'record')}{took}; configuration version {result.config_version}"
     summary = result.summary
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary.by_kind.items()) or "none"
     follow = f" ({summary.explained:,} follow from others)" if summary.explained else ""

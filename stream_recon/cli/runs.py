@@ -23,9 +23,11 @@ from stream_recon.cli.options import (
     Partitions,
     Prefix,
     Quiet,
+    check_account,
     console,
     load_contracts,
     load_instruments,
+    perhaps,
     plan_of,
     say,
     spread,
@@ -81,16 +83,24 @@ def trigger(
 
     bootstrap, plan = giving.bootstrap, plan_of(giving.prefix, partitions)
     params = _params(param or [])
+    for name in account or ():
+        check_account(name)
     choice = choose(None if kind == "default" else kind, "full", fall_back=True, known=registry())
     strategy = FULL if choice.strategy.outer else choice.strategy
     cut_us = _cut(at, bootstrap, plan, contracts)
     config = _config(params)
+    fields = {
+        "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
+        "params": params or None, "cut_us": cut_us,
+    }  # fmt: skip
+    complete(fields, giving)  # what would be refused is refused before anything is shown
     scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
     talks = not giving.quiet and giving.output is Format.table
     if talks:
         if choice.fallback_reason is not None and kind != "default":
             say(
-                f"{choice.fallback_reason}. Unless the workers know it, the configured type is run instead.",
+                f"{choice.fallback_reason}{perhaps(kind)} Unless the workers know it, the configured type is run"
+                " instead.",
                 quiet=False,
             )
         if at == "end" and contracts is None:
@@ -103,13 +113,7 @@ def trigger(
         if not sys.stdin.isatty():
             raise Failure("nobody can be asked here: give --yes to start the run without a question")
         typer.confirm("Start it?", abort=True)
-    command = complete(
-        {
-            "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
-            "params": params or None, "cut_us": cut_us,
-        },
-        giving,
-    )  # fmt: skip
+    command = complete(fields, giving)
     with _bars(shown=talks and giving.wait) as tell:
         result = give(command, giving, config.timeout_seconds + PATIENCE_S, partitions=partitions, tell=tell)
     if result is None:
@@ -176,6 +180,7 @@ def _preview(
     bootstrap: str, plan: TopicPlan, strategy: Strategy, from_us: int, to_us: int, accounts: list[str] | None
 ) -> None:  # fmt: skip
     """What a run would look at, and about what it costs."""
+    from stream_recon.core.wording import counted
     from stream_recon.shell.commanding import cost
 
     out = console(err=True)
@@ -192,7 +197,8 @@ def _preview(
     took = f"about {records / _RECORDS_A_SECOND:.1f} s of one core, " if records else ""
     settled = "less where a checkpoint is gone on from" if strategy.goes_on else "and until the feeds have settled"
     out.print(
-        f"  reads      {records:,} records in {len(costs)} partitions (at most {largest:,} in one): {took}{settled}"
+        f"  reads      {counted(records, 'record')} in {counted(len(costs), 'partition')} (at most {largest:,} in one):"
+        f" {took}{settled}"
     )
 
 
@@ -405,6 +411,8 @@ def _only(known: dict[str, ReconciliationResult], beginning: str) -> Reconciliat
     Raises:
         Failure: there is none, or more than one.
     """
+    if not beginning:
+        raise Failure("a run's id is empty; `stream-recon runs --all` lists them")
     found = [result for run_id, result in known.items() if run_id.startswith(beginning)]
     if len(found) != 1:
         what = "there is no run" if not found else f"{len(found)} runs begin with"

@@ -17,6 +17,7 @@ from stream_recon.core.wording import (
     against,
     between,
     clock,
+    counted,
     duration,
     handling_of,
     headline,
@@ -618,10 +619,9 @@ def _condition(alert: FeedCondition, contracts: Contracts | None, *, files: bool
             why = [_OF_ANYBODY]
         if alert.since_us < 0:
             known = "Of what time it is cannot be told."
-        count = "1 record" if alert.waiting == 1 else f"{alert.waiting:,} records"
-        why.append(f"{count} could not be read.")
+        why.append(f"{counted(alert.waiting, 'record')} could not be read.")
     elif alert.waiting:
-        why.append(f"{alert.waiting:,} {'record waits' if alert.waiting == 1 else 'records wait'} to be judged.")
+        why.append(f"{counted(alert.waiting, 'record')} {'waits' if alert.waiting == 1 else 'wait'} to be judged.")
     if alert.account is None:
         why.append("It concerns every account of that feed on this partition, not one alone.")
     if contracts is not None and alert.reason == "STALE" and alert.account is not None:

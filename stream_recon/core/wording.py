@@ -57,6 +57,16 @@ def clock(time_us: int, *, date: bool = False) -> str:
     return f"{time:%Y-%m-%d} {text}" if date else text
 
 
+def counted(number: int, what: str) -> str:
+    """So many of something: 1 record, 1,000 records."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def waiting_for_it(number: int) -> str:
+    """How many records wait for a feed."""
+    return f"{counted(number, 'record')} {'waits' if number == 1 else 'wait'} for it"
+
+
 def handling_of(alert: Alert) -> Handling | None:
     """What people did about it; None: nothing."""
     return None if isinstance(alert.handling, UnsetType) else alert.handling
