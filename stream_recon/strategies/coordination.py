@@ -391,7 +391,8 @@ class Board:
         if active is None:
             answer.status = "failed"
             known = self.final.get(run_id)
-            answer.errors = [f"run {run_id} is over: {known.status}" if known else f"there is no run {run_id}"]
+            over = f"not_allowed: run {run_id} is over: {known.status}" if known is not None else ""
+            answer.errors = [over or f"unknown_run: there is no run {run_id}"]
             return self._finish(answer)
         ended = structs.replace(
             active.result, status="failed", end_time_us=now_us, plan=None,
