@@ -209,6 +209,14 @@ def test_what_a_correction_settled_says_how_to_take_it_back() -> None:
     ]
 
 
+def test_what_was_settled_by_a_correction_and_counts_again_is_told_so() -> None:
+    handling = Handling(by=corrector("bob"), comment=remark("e1" * 16), assignee="renee")
+    assert told(msgspec.structs.replace(DIFFERS, handling=handling), "what was done about it") == [
+        "A correcting entry settled it before; now it counts again.",
+        "It is assigned to renee.",
+    ]
+
+
 def test_a_cause_that_is_over_holds_nothing_up() -> None:
     gone = msgspec.structs.replace(LEDGER_MISSING, status="RESOLVED")
     assert told(BALANCE, "what ends it", {**STATES, gone.alert_id: gone})[0].startswith("It ends when the movement")

@@ -30,7 +30,7 @@ from stream_recon.core.wording import (
     unit,
 )
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
-from stream_recon.domain.corrections import corrected_by
+from stream_recon.domain.corrections import corrected_by, is_corrector
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import ORIGINS
 from stream_recon.domain.lifecycle import STANDING
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from stream_recon.domain.contracts import Contracts
-    from stream_recon.domain.discrepancies import Alert, Evidence, Reason, SplitName
+    from stream_recon.domain.discrepancies import Alert, Evidence, Handling, Reason, SplitName
     from stream_recon.domain.events import Origin
 
 Topic = Literal["what it is", "what was compared", "what was said", "since when it is known", "why it is a break",
@@ -387,25 +387,33 @@ def _done(alert: Alert) -> Iterator[str]:
     handling = handling_of(alert)
     if handling is None:
         return
-    corrected = corrected_by(handling)
-    if corrected is not None:
-        named = f" {corrected}" if corrected else ""
-        yield f"The correcting entry{named} stands for the difference; no record was changed."
-        if corrected:
-            yield f"`stream-recon undo {corrected}` takes it back: then it counts again."
-            return
-    elif handling.resolved_by:
-        yield _sentence(f"{handling.resolved_by} resolved it; no record was changed")
+    yield from _settled(handling)
     if handling.acknowledged_by:
         yield _sentence(f"{handling.acknowledged_by} acknowledged it")
     if handling.assignee:
         yield _sentence(f"it is assigned to {handling.assignee}")
     if handling.suppressed_until_us is not None:
         yield f"Nobody is notified of it until {clock(handling.suppressed_until_us, date=True)} UTC."
+    if is_corrector(handling.by):
+        return
     if handling.comment:
         yield f'The newest comment is "{handling.comment}".'
     if handling.by not in {handling.resolved_by, handling.acknowledged_by}:
         yield _sentence(f"the newest of this was done by {handling.by}")
+
+
+def _settled(handling: Handling) -> Iterator[str]:
+    """Who settled it."""
+    corrected = corrected_by(handling)
+    if corrected:
+        yield f"The correcting entry {corrected} stands for the difference; no record was changed."
+        yield f"`stream-recon undo {corrected}` takes it back: then it counts again."
+    elif corrected is not None:
+        yield "A correcting entry stands for the difference; no record was changed. Its history names the entry."
+    elif is_corrector(handling.by):
+        yield "A correcting entry settled it before; now it counts again."
+    elif handling.resolved_by:
+        yield _sentence(f"{handling.resolved_by} resolved it; no record was changed")
 
 
 # -- what ends it -----------------------------------------------------------------------------------------------------
