@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stream_recon.audit.reading import Source, Transition
+from stream_recon.audit.reading import Result, Run, Source, Transition
+from stream_recon.cli import audit_screens
 from stream_recon.cli.audit_screens import show_history
 from stream_recon.cli.options import console
 from stream_recon.cli.run_view import show_run, table_of_runs
@@ -114,3 +115,14 @@ def test_the_history_in_the_audit_store_can_be_searched(capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert 'acknowledged by bob, assigned to renee ("asked the venue"); fill_mismatch: both sides' in lines[-1]
     assert lines[-1].rstrip().endswith("recon.alerts.v1-2-4711")
+
+
+def test_the_audit_of_a_run_keeps_status_and_reason_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = a_console(80)
+    monkeypatch.setattr(audit_screens, "console", lambda: out)
+    failed = result(reconciliation_id="ab" * 12, status="failed", errors=[WHY], issued_by="renee")
+    audit_screens.show_runs([Run("ab" * 12, [Result(Source("recon.results.v1", 0, 4711, AT_US), failed)])])
+    lines = printed(out)
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith(f"{'ab' * 12}  full  failed  partition 0")
+    assert "asked by" not in lines[0]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from stream_recon.audit.view import View
     from stream_recon.domain.discrepancies import Alert
 
+_WHOLE = frozenset({"version", "transition", "status", "type", "outcome"})
+"""Columns that are not broken, however narrow the terminal is."""
+_WIDE = 120
+"""In a narrower terminal a run is shown by what matters: how it ended, and why."""
 _HEAD_SHOWN = 16
 _CONTENT_SHOWN = 160
 
@@ -102,18 +106,22 @@ def show_history(
 
 def show_runs(runs: Iterable[reading.Run]) -> None:
     """What was published about runs."""
-    table = _table("run", "time", "type", "status", "records", "discrepancies", "asked by", "why", "where")
+    out = console()
+    columns = ("run", "time", "type", "status", "records", "discrepancies", "asked by", "why", "where")
+    shown = columns if out.width >= _WIDE else ("run", "type", "status", "why")
+    table = _table(*shown)
     for run in runs:
         for each in run.results:
             result, when, where = each.result, _time(each.source.time_us), _where(each.source)
             if isinstance(result, bytes):
-                table.add_row(run.run_id, when, "", "", "", "", "", _shown(result), where)
-                continue
-            table.add_row(
-                run.run_id, when, result.type, result.status, f"{result.total_records_processed:,}",
-                f"{result.discrepancies_found:,}", result.issued_by or "", "; ".join(result.errors), where,
-            )  # fmt: skip
-    console().print(table)
+                cells: tuple[Any, ...] = (run.run_id, when, "", "", "", "", "", _shown(result), where)
+            else:
+                cells = (
+                    run.run_id, when, result.type, result.status, f"{result.total_records_processed:,}",
+                    f"{result.discrepancies_found:,}", result.issued_by or "", "; ".join(result.errors), where,
+                )  # fmt: skip
+            table.add_row(*(cell for name, cell in zip(columns, cells, strict=True) if name in shown))
+    out.print(table)
 
 
 def show_corrections(corrected: Sequence[reading.Corrected]) -> None:
@@ -188,7 +196,7 @@ def _chains(chains: Sequence[Chain]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     return table
 
 
