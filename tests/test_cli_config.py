@@ -58,6 +58,8 @@ def test_validate_says_what_is_wrong_or_that_nothing_is(tmp_path: Path) -> None:
     done = run("config", "validate", doubtful, env={"STREAM_RECON_RECONCILIATION__BATCH_SIZE": "none of this file"})
     assert done.code == 0
     assert "Note: reconciliation.default_type: there is no type 'ful' here" in done.err
+    assert "did you mean full?" in done.err
+    assert "?." not in done.err
 
 
 def test_diff_shows_what_another_file_or_environment_would_change(tmp_path: Path) -> None:

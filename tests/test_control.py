@@ -8,14 +8,14 @@ import subprocess
 from base64 import b64encode
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from stream_recon.domain.commands import Action, AlertCommand
+from stream_recon.domain.commands import Action, AlertCommand, Refused
 from stream_recon.domain.config import ReconciliationConfig
 from stream_recon.domain.control import (
     Acknowledge,
@@ -454,7 +454,11 @@ def test_the_examples_for_python_are_commands() -> None:
 def test_the_page_knows_every_reason_and_what_each_role_may() -> None:
     page = PAGE.read_text("utf-8")
     refusals = page.split("## Refusals")[1].split("## Roles")[0]
-    assert re.findall(r"^\| `(\w+)` \| .+ \|$", refusals, re.MULTILINE) == list(get_args(RefusalReason))
+    refused, in_vain = (
+        re.findall(r"^\| `(\w+)` \| .+ \|$", part, re.MULTILINE) for part in refusals.split("A command that was taken")
+    )
+    assert refused == list(get_args(RefusalReason))
+    assert {*in_vain, "incomplete"} == {*get_args(get_type_hints(Refused)["reason"]), "unknown_run"}
     assert f"| operator | {', '.join(name for name in OWN if name in ROLES['operator'])} |" in page
 
 

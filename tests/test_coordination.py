@@ -241,9 +241,9 @@ def test_a_run_can_be_cancelled_once() -> None:
     assert answer.status == "completed"
     assert [type(item) for item in handed(effects)] == [CancelItem] * PARTITIONS
     [again] = results(one.cancel(run_id, command_id="c3", issued_by="bob", offset=2, now_us=AT_US))
-    assert again.errors == [f"run {run_id} is over: failed"]
+    assert again.errors == [f"not_allowed: run {run_id} is over: failed"]
     [none] = results(one.cancel("x", command_id="c4", issued_by="bob", offset=3, now_us=AT_US))
-    assert none.errors == ["there is no run x"]
+    assert none.errors == ["unknown_run: there is no run x"]
 
 
 def test_a_configuration_that_is_not_valid_leaves_the_one_before() -> None:

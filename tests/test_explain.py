@@ -7,7 +7,8 @@ import pytest
 
 from stream_recon.core.explain import REASONS, explain
 from stream_recon.domain.contracts import Contracts, FeedContract
-from stream_recon.domain.discrepancies import Alert, Discrepancy, Reason, SplitPart
+from stream_recon.domain.corrections import corrector, remark
+from stream_recon.domain.discrepancies import Alert, Discrepancy, Handling, Reason, SplitPart
 from tests import findings
 from tests.findings import (
     BALANCE,
@@ -73,7 +74,8 @@ def test_a_missing_fill() -> None:
         "Known means by the feeds' own events and heartbeats; no clock of ours plays a part.",
         (
             "By then internal had delivered everything of that time, by its own word; and nothing of that time is"
-            " known to be lost: no hole in its numbering, no record that could not be read. So it is absent, not late."
+            " known to be lost: no hole in its numbering, no record of this account that could not be read. So it is"
+            " absent, not late."
         ),
         "It ends when internal sends this fill, even late (it is then marked late), or when exchange busts it.",
     ]
@@ -179,6 +181,42 @@ def test_what_is_over_is_told_as_over() -> None:
     assert told(cleared, "what ends it") == ["It has ended: cleared."]
 
 
+def test_what_people_did_about_it_is_told() -> None:
+    by_renee = Handling(by="ann", acknowledged_by="renee", assignee="renee", comment="asked the venue")
+    taken = msgspec.structs.replace(MISSING, status="ACKNOWLEDGED", handling=by_renee)
+    assert told(taken, "what was done about it") == [
+        "Renee acknowledged it.",
+        "It is assigned to renee.",
+        'The newest comment is "asked the venue".',
+        "The newest of this was done by ann.",
+    ]
+    assert told(MISSING, "what was done about it") == []
+    silent = msgspec.structs.replace(condition("STALE"), status="RESOLVED", handling=Handling(by="a", resolved_by="a"))
+    assert told(silent, "what was done about it") == ["A resolved it; no record was changed."]
+
+
+def test_what_a_correction_settled_says_how_to_take_it_back() -> None:
+    handling = Handling(by=corrector("ann"), resolved_by=corrector("ann"), comment=remark("9f" * 16))
+    settled = msgspec.structs.replace(DIFFERS, status="RESOLVED", transition="RESOLVED", handling=handling)
+    assert "It is settled, and not gone: what follows still holds." in told(settled, "what it is")
+    assert told(settled, "what was done about it") == [
+        f"The correcting entry {'9f' * 16} stands for the difference; no record was changed.",
+        f"`stream-recon undo {'9f' * 16}` takes it back: then it counts again.",
+    ]
+    assert told(settled, "what ends it") == [
+        "It has ended: resolved.",
+        "It counts again when what is found differs in substance, or when a person opens it again.",
+    ]
+
+
+def test_what_was_settled_by_a_correction_and_counts_again_is_told_so() -> None:
+    handling = Handling(by=corrector("bob"), comment=remark("e1" * 16), assignee="renee")
+    assert told(msgspec.structs.replace(DIFFERS, handling=handling), "what was done about it") == [
+        "A correcting entry settled it before; now it counts again.",
+        "It is assigned to renee.",
+    ]
+
+
 def test_a_cause_that_is_over_holds_nothing_up() -> None:
     gone = msgspec.structs.replace(LEDGER_MISSING, status="RESOLVED")
     assert told(BALANCE, "what ends it", {**STATES, gone.alert_id: gone})[0].startswith("It ends when the movement")
@@ -206,6 +244,41 @@ def test_every_feed_condition_says_why_and_what_ends_it(reason: Reason) -> None:
         "what it is", "since when it is known", "why nothing can be said", "what ends it"
     }  # fmt: skip
     assert all(sentence.endswith(".") for sentences in passages.values() for sentence in sentences)
+
+
+def test_what_is_called_missing_although_a_record_of_nobody_could_not_be_read() -> None:
+    unread = condition("SCHEMA_ERROR", origin="internal", partition=2, since_us=-1, waiting=1)
+    assert told(MISSING, "why it is a break", {**STATES, unread.alert_id: unread})[-1] == (
+        "But schema-err tells of records of internal that could not be read and name no account: it may be one of them."
+    )
+    for other in (
+        condition("SCHEMA_ERROR", origin="internal", partition=1), condition("SCHEMA_ERROR", partition=2),
+        condition("SCHEMA_ERROR", origin="internal", partition=2, status="CLEARED"),
+    ):  # fmt: skip
+        assert len(told(MISSING, "why it is a break", {**STATES, other.alert_id: other})) == 1
+
+
+def test_a_line_of_a_file_that_cannot_be_read_is_told_as_one() -> None:
+    unread = condition("SCHEMA_ERROR", since_us=-1, waiting=1)
+    told_ = {passage.about: passage.sentences for passage in explain(unread, {}, files=True)}
+    assert told_["what it is"][-1] == (
+        "A line could not be read: which one and why is told beside the answer, in JSON as `rejected`."
+    )
+    assert told_["since when it is known"] == ["Of what time it is cannot be told."]
+    assert told_["why nothing can be said"][:2] == [
+        "It names no account, so it may be a record of any; what is missing is called missing all the same.",
+        "1 record could not be read.",
+    ]
+    assert "dead letter" not in str(told_)
+
+
+def test_nothing_comes_too_late_in_files() -> None:
+    unknown = condition("LATE_BEYOND_HORIZON", waiting=1)
+    told_ = {passage.about: passage.sentences for passage in explain(unknown, {}, files=True)}
+    assert told_["what it is"][-1] == "Records amend a trade that is not known."
+    assert "late" not in str(told_["what ends it"])
+    live = {passage.about: passage.sentences for passage in explain(unknown, {})}
+    assert live["what ends it"][-1].startswith("See first whether what is amended is named rightly")
 
 
 def test_a_silent_feed() -> None:

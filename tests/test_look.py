@@ -2,22 +2,44 @@ from __future__ import annotations
 
 import io
 from decimal import Decimal
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from stream_recon.cli.detail import residual_bar, shares, show_detail, show_explanation
+from stream_recon.cli.options import Failure, check_account, perhaps
+from stream_recon.cli.read import only
 from stream_recon.cli.render import print_alerts, show
 from stream_recon.core.explain import explain
 from stream_recon.core.relations import below_causes
-from stream_recon.core.wording import REASONS, between, duration, headline, record_words, short_account
-from stream_recon.domain.discrepancies import Alert, Discrepancy, Interval, Reason, SplitPart
+from stream_recon.core.wording import (
+    REASONS,
+    between,
+    counted,
+    duration,
+    headline,
+    record_words,
+    short_account,
+    waiting_for_it,
+)
+from stream_recon.domain.corrections import corrector, remark
+from stream_recon.domain.discrepancies import (
+    Alert,
+    Discrepancy,
+    Handling,
+    Interval,
+    Reason,
+    SplitPart,
+    Status,
+    Transition,
+)
 from tests.findings import (
     AT_US,
     BALANCE,
     BREAKS,
+    DIFFERS,
     LEDGER_MISSING,
     MISSING,
     ORDER,
@@ -224,3 +246,95 @@ def test_words_for_times_and_records() -> None:
 def test_a_split_may_hold_what_is_not_there() -> None:
     whole = msgspec.structs.replace(POSITION, split=[SplitPart("pending", "0"), SplitPart("unexplained", "1.25")])
     assert [line.plain for line in residual_bar(whole, 10)][1:] == ["██████████", "█ unexplained   +1.25"]
+
+
+def handled(alert: Discrepancy, transition: Transition, status: Status, **handling: Any) -> Discrepancy:
+    """What a person makes of it."""
+    return msgspec.structs.replace(
+        alert, version=alert.version + 1, transition=transition, status=status, handling=Handling(**handling)
+    )
+
+
+CORRECTED = {"by": corrector("ann"), "resolved_by": corrector("ann"), "comment": remark("9f" * 16)}
+
+
+@pytest.mark.parametrize(
+    ("alert", "says"),
+    [
+        (
+            handled(DIFFERS, "RESOLVED", "RESOLVED", by="renee", resolved_by="renee", comment="ticket 4711"),
+            'BTCUSDT buy 883: resolved by renee ("ticket 4711"): both sides have this fill, but disagree on price',
+        ),
+        (
+            handled(DIFFERS, "RESOLVED", "RESOLVED", **CORRECTED),
+            f"BTCUSDT buy 883: resolved by a correcting entry; `stream-recon undo {'9f' * 16}` takes it back: both",
+        ),
+        (
+            handled(DIFFERS, "ACKNOWLEDGED", "ACKNOWLEDGED", by="bob", assignee="renee", comment="asked\nthe venue"),
+            'acknowledged by bob, assigned to renee ("asked the venue"): both sides',
+        ),
+        (
+            handled(DIFFERS, "ANNOTATED", "OPEN", by="bob", suppressed_until_us=AT_US),
+            "noted by bob, silent until 2025-11-24 16:00:00.000 UTC: both sides",
+        ),
+        (handled(DIFFERS, "UPDATED", "RESOLVED", by="bob", resolved_by="bob"), "buy 883: resolved by bob: both sides"),
+        (handled(DIFFERS, "CLEARED", "CLEARED", by="bob"), "buy 883: no longer so: both sides"),
+        (handled(DIFFERS, "REOPENED", "OPEN", by="bob"), "buy 883: both sides"),
+    ],
+)  # fmt: skip
+def test_what_a_person_did_is_told_with_who_and_why(alert: Discrepancy, says: str) -> None:
+    out = a_console(terminal=False)
+    show(out, alert, AT_US)
+    assert says in printed(out)[0]
+
+
+def test_a_listing_says_whose_it_is_and_who_settled_it() -> None:
+    taken = handled(DIFFERS, "ACKNOWLEDGED", "ACKNOWLEDGED", by="bob", assignee="renee")
+    assert listed(taken)[0].endswith("BTCUSDT buy 883 (acknowledged, assigned to renee)")
+    assert listed(handled(DIFFERS, "ANNOTATED", "OPEN", by="bob", assignee="renee"))[0].endswith(" (assigned to renee)")
+    settled = handled(DIFFERS, "RESOLVED", "RESOLVED", by="bob", resolved_by="bob")
+    assert listed(settled)[0].endswith(" (resolved by bob)")
+    corrected = handled(DIFFERS, "RESOLVED", "RESOLVED", **CORRECTED)
+    assert listed(corrected)[0].endswith(" (resolved by a correcting entry)")
+
+
+def test_the_history_says_who_did_what() -> None:
+    taken = handled(DIFFERS, "ACKNOWLEDGED", "ACKNOWLEDGED", by="bob", assignee="renee", comment="asked")
+    settled = handled(taken, "RESOLVED", "RESOLVED", by="ann", resolved_by="ann", assignee="renee", comment="paid")
+    again = handled(settled, "REOPENED", "OPEN", by="bob", assignee="renee", comment="not paid")
+    out = a_console(terminal=False)
+    show_detail(out, [(AT_US, each) for each in (DIFFERS, taken, settled, again)], STATES)
+    lines = printed(out)
+    assert "assigned  to renee" in lines
+    assert [line[43:] for line in lines[-3:]] == [
+        'warning  acknowledged by bob, assigned to renee ("asked")',
+        'warning  resolved by ann, assigned to renee ("paid")',
+        'warning  reopened by bob, assigned to renee ("not paid")',
+    ]
+    corrected = handled(DIFFERS, "RESOLVED", "RESOLVED", **CORRECTED)
+    back = handled(corrected, "REOPENED", "OPEN", by=corrector("bob"), comment=remark("e1" * 16))
+    out = a_console(terminal=False)
+    show_detail(out, [(AT_US, each) for each in (DIFFERS, corrected, back)], STATES)
+    assert printed(out)[-1][43:] == "warning  its correcting entry was taken back"
+
+
+def test_an_empty_beginning_is_the_beginning_of_nothing() -> None:
+    with pytest.raises(Failure, match="an ID is empty; `stream-recon breaks --all` lists them"):
+        only(STATES, "")
+
+
+def test_a_pattern_may_stand_for_an_account_where_one_is_looked_for() -> None:
+    for said in ("simex|al*", "*", "sim?x*", "simex|alice"):
+        check_account(said, pattern=True)
+    with pytest.raises(Failure, match="an account is venue"):
+        check_account("simex*")
+
+
+def test_the_type_that_was_probably_meant_is_named() -> None:
+    assert perhaps("ful") == "; did you mean full?"
+    assert perhaps("nonsense") == "."
+
+
+def test_one_is_not_told_as_many() -> None:
+    assert [counted(number, "record") for number in (0, 1, 1000)] == ["0 records", "1 record", "1,000 records"]
+    assert [waiting_for_it(number) for number in (1, 2)] == ["1 record waits for it", "2 records wait for it"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import stat
-import tomllib
 from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -200,7 +200,7 @@ def test_the_command_makes_a_key_for_the_configuration_and_signs_with_it(tmp_pat
     assert made.code == 0, made.err
     assert stat.S_IMODE((tmp_path / "alice.2.pem").stat().st_mode) == 0o600
     assert f"{tmp_path}/alice.2.pem" in made.err
-    told = Security.model_validate(tomllib.loads(made.out)["security"]).keys["alice.2"]
+    told = Security.model_validate(yaml.safe_load(made.out)["security"]).keys["alice.2"]
     assert (told.issuer, told.roles) == ('René "e', ("operator", "admin"))
     assert told.public_key == public_text(load_private_key(tmp_path / "alice.2.pem").private)
     keys = {"alice.2": Key(issuer=told.issuer, roles=told.roles, public=told.public_key)}
@@ -210,6 +210,11 @@ def test_the_command_makes_a_key_for_the_configuration_and_signs_with_it(tmp_pat
     command = read(signed.out.strip().encode())
     policy = Policy(require_signatures=True, keys=keys)
     assert screen(command, NOW_US, (), policy, verifier(keys)) is command
+
+    own = tmp_path / "own.yaml"
+    own.write_text("security: {roles: {desk: [acknowledge]}}")
+    desk = run("keys", "new", "desk-1", "--role", "desk", "--config", own, "--folder", tmp_path)
+    assert (desk.code, yaml.safe_load(desk.out)["security"]["keys"]["desk-1"]["roles"]) == (0, ["desk"])
 
     again = run("keys", "new", "alice.2", "--folder", tmp_path)
     assert (again.code, again.out) == (2, "")
@@ -222,6 +227,11 @@ def test_the_command_says_what_is_the_matter(tmp_path: Path) -> None:
     assert (made.json["key_id"], made.json["issuer"], made.json["roles"]) == ("bob", "bob", ["operator"])
     for words, stdin, says in (
         (("new", "../bob", "--folder", tmp_path), "", "cannot be the name of a key"),
+        (
+            ("new", "x", "--role", "emperor", "--folder", tmp_path),
+            "",
+            "no role 'emperor'; there are viewer, operator, con",
+        ),
         (("new", "x", "--folder", tmp_path / "none"), "", "give a --folder that can be written to"),
         (("sign", "--key", tmp_path / "bob.pem"), "{}", "that is no command (incomplete): command is missing"),
         (("sign", "--key", tmp_path / "none.pem"), "{}", "none.pem: No such file"),

@@ -195,6 +195,10 @@ def test_a_record_older_than_the_horizon_is_decided_by_nobody_but_said() -> None
     book = Book()
     book.hear(heartbeat("exchange", 7200), heartbeat("internal", 7200), fill("internal", "1"))
     assert book.said == [("OPENED", "LATE_BEYOND_HORIZON", "internal|venue")]
+    assert book.published[-1].cause == (
+        "1 fill of internal|venue cannot be judged; the newest: BTC-USD trade 1, which came too late to be told from a"
+        " duplicate (recon.internal.fills.v1-0-2)"
+    )
 
 
 @pytest.mark.parametrize("what", ["correction", "bust"])
@@ -203,6 +207,10 @@ def test_an_amendment_of_what_is_not_known_is_no_verdict_but_is_said(what: str) 
     book.hear(fill("exchange", "0"), fill("internal", "0"), fill("internal", "c", exec=what, ref_trade_id="old"))
     book.hear(heartbeat("internal", 60), heartbeat("exchange", 60))
     assert book.said == [("OPENED", "LATE_BEYOND_HORIZON", "internal|venue")]
+    assert book.published[-1].cause == (
+        f"1 fill of internal|venue cannot be judged; the newest: {what} c of BTC-USD trade old, which is not known"
+        " (recon.internal.fills.v1-0-2)"
+    )
 
 
 @pytest.mark.parametrize(("one", "other"), [("internal", "exchange"), ("exchange", "internal")])

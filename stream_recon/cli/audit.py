@@ -301,6 +301,8 @@ def _only(ids: list[str], what: str, beginning: str) -> str:
     Raises:
         Failure: there is none, or more than one.
     """
+    if not beginning:
+        raise Failure(f"the id of the {what} is empty; give how it begins")
     if not ids:
         raise Failure(f"the audit store has no {what} {beginning}")
     if len(ids) > 1 and beginning not in ids:

@@ -12,6 +12,7 @@ from stream_recon.audit.chain import Place
 from stream_recon.audit.verify import Chain
 from stream_recon.cli.answer import print_json
 from stream_recon.cli.options import console
+from stream_recon.core.wording import done
 from stream_recon.domain.discrepancies import Discrepancy
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from stream_recon.audit.rebuild import Compared
     from stream_recon.audit.verify import Finding
     from stream_recon.audit.view import View
+    from stream_recon.domain.discrepancies import Alert
 
+_WHOLE = frozenset({"version", "transition", "status", "type", "outcome"})
+"""Columns that are not broken, however narrow the terminal is."""
+_WIDE = 120
+"""In a narrower terminal a run is shown by what matters: how it ended, and why."""
 _HEAD_SHOWN = 16
 _CONTENT_SHOWN = 160
 
@@ -81,6 +87,7 @@ def show_history(
 ) -> None:
     """The transitions of an alert, and what was corrected for it."""
     table = _table("time", "version", "transition", "status", "what", "where")
+    before: Alert | None = None
     for each in transitions:
         alert, where = each.alert, _where(each.source)
         if isinstance(alert, bytes):
@@ -88,9 +95,10 @@ def show_history(
             continue
         what = alert.kind if isinstance(alert, Discrepancy) else alert.reason
         table.add_row(
-            _time(each.source.time_us), str(alert.version), alert.transition, alert.status, f"{what}: {alert.cause}",
-            where,
+            _time(each.source.time_us), str(alert.version), alert.transition, alert.status,
+            "; ".join(filter(None, [done(alert, before), f"{what}: {alert.cause}"])), where,
         )  # fmt: skip
+        before = alert
     console().print(f"alert {alert_id}", markup=False)
     console().print(table)
     show_corrections(corrected)
@@ -98,18 +106,22 @@ def show_history(
 
 def show_runs(runs: Iterable[reading.Run]) -> None:
     """What was published about runs."""
-    table = _table("run", "time", "type", "status", "records", "discrepancies", "asked by", "why", "where")
+    out = console()
+    columns = ("run", "time", "type", "status", "records", "discrepancies", "asked by", "why", "where")
+    shown = columns if out.width >= _WIDE else ("run", "type", "status", "why")
+    table = _table(*shown)
     for run in runs:
         for each in run.results:
             result, when, where = each.result, _time(each.source.time_us), _where(each.source)
             if isinstance(result, bytes):
-                table.add_row(run.run_id, when, "", "", "", "", "", _shown(result), where)
-                continue
-            table.add_row(
-                run.run_id, when, result.type, result.status, f"{result.total_records_processed:,}",
-                f"{result.discrepancies_found:,}", result.issued_by or "", "; ".join(result.errors), where,
-            )  # fmt: skip
-    console().print(table)
+                cells: tuple[Any, ...] = (run.run_id, when, "", "", "", "", "", _shown(result), where)
+            else:
+                cells = (
+                    run.run_id, when, result.type, result.status, f"{result.total_records_processed:,}",
+                    f"{result.discrepancies_found:,}", result.issued_by or "", "; ".join(result.errors), where,
+                )  # fmt: skip
+            table.add_row(*(cell for name, cell in zip(columns, cells, strict=True) if name in shown))
+    out.print(table)
 
 
 def show_corrections(corrected: Sequence[reading.Corrected]) -> None:
@@ -184,7 +196,7 @@ def _chains(chains: Sequence[Chain]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     return table
 
 

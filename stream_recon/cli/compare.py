@@ -19,9 +19,11 @@ from stream_recon.cli.options import (
     Failure,
     InstrumentsFile,
     Quiet,
+    check_account,
     load_configuration,
     load_contracts,
     load_instruments,
+    perhaps,
     say,
     wait_for,
 )
@@ -138,14 +140,13 @@ def _by_type(
     from stream_recon.strategies.registry import FULL, choose, registry
 
     for name in accounts or ():
-        if "|" not in name:
-            raise Failure(f"--account {name}: an account is venue|account_id, such as binance|desk-1")
+        check_account(name)
     for path, _ in given:
         if path != _STDIN and not path.is_file():
             raise Failure(f"{path}: No such file; give a readable JSONL file, or - for standard input")
     choice = choose(kind, "full", fall_back=True, known=registry())
     if choice.fallback_reason is not None:
-        say(f"{choice.fallback_reason}. {choice.strategy.type} is run instead.", quiet=False)
+        say(f"{choice.fallback_reason}{perhaps(kind)} {choice.strategy.type} is run instead.", quiet=False)
     strategy = FULL if choice.strategy.outer else choice.strategy
     limits = {"historical_lookback_hours": lookback_hours} if lookback_hours is not None else {}
     sides = {origin: JsonLines(None if path == _STDIN else path, origin) for path, origin in given}
@@ -176,7 +177,7 @@ def _explaining(outcome: Outcome, contracts: Contracts) -> Callable[[Alert], lis
     from stream_recon.core.explain import explain
 
     states = {alert.alert_id: alert for alert in outcome.newest}
-    return lambda alert: explain(alert, states, contracts)
+    return lambda alert: explain(alert, states, contracts, files=True)
 
 
 def _answer(
@@ -229,10 +230,11 @@ def _remarks(outcome: Outcome, result: ReconciliationResult | None) -> Iterator[
 
 def _unsettled(result: ReconciliationResult) -> list[str]:
     """The feeds that have not passed the newest events, in words."""
+    from stream_recon.core.wording import waiting_for_it
+
     late = result.certificate.unsettled if result.certificate is not None else []
     return [
-        f"not settled: {each.origin} {each.stream} of {each.source} ({each.waiting} records wait for it)"
-        for each in late
+        f"not settled: {each.origin} {each.stream} of {each.source} ({waiting_for_it(each.waiting)})" for each in late
     ]
 
 
@@ -253,13 +255,15 @@ def _summary(
 
 
 def _sentence(summary: dict[str, Any]) -> str:
+    from stream_recon.core.wording import counted
+
     if not summary["records"]:
         return "Nothing was compared: there are no records. Are these the right files?"
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(summary["kinds"].items())) or "none"
     effects = f" ({summary['effects']} follow from others)" if summary["effects"] else ""
     unknown = sum(summary["conditions"].values())
     return (
-        f"{summary['records']:,} records compared in {summary['seconds']:.2f} s. Breaks: {kinds}{effects}."
+        f"{counted(summary['records'], 'record')} compared in {summary['seconds']:.2f} s. Breaks: {kinds}{effects}."
         f" Duplicates: {summary['duplicates']}. Not readable: {summary['rejected']}. Feed conditions: {unknown}."
     )
 

@@ -218,7 +218,7 @@ def _say_doubts(configuration: Configuration, *, quiet: bool) -> None:
     from stream_recon.shell.configuration import doubts
 
     for doubt in doubts(configuration.sections):
-        say(f"Note: {doubt}.", quiet=quiet)
+        say(f"Note: {doubt}{'' if doubt.endswith('?') else '.'}", quiet=quiet)
 
 
 def _differences(now: Configuration, then: Configuration) -> list[Difference]:

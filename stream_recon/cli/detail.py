@@ -18,6 +18,9 @@ from stream_recon.core.wording import (
     against,
     between,
     clock,
+    counted,
+    done,
+    handling_of,
     headline,
     lacking,
     place,
@@ -66,12 +69,14 @@ def show_detail(out: Console, history: Sequence[tuple[int, Alert]], states: Mapp
             for each in shown:
                 out.print(each, soft_wrap=not out.is_terminal and isinstance(each, Text))
     out.print("\nHistory", style="bold")
-    before = None
+    before: Alert | None = None
     for time_us, alert in history:
         head = Text(f"{clock(time_us, date=True)}  {alert.version:>3}  ")
         head.append(f"{alert.transition:<12}", TRANSITION_STYLE[alert.transition])
-        hanging(out, head, Text(f" {alert.severity:<8} {alert.cause if alert.cause != before else ''}".rstrip()))
-        before = alert.cause
+        cause = alert.cause if before is None or alert.cause != before.cause else None
+        told = "; ".join(filter(None, [done(alert, before), cause]))
+        hanging(out, head, Text(f" {alert.severity:<8} {told}".rstrip()))
+        before = alert
 
 
 def _width(out: Console) -> int:
@@ -80,15 +85,19 @@ def _width(out: Console) -> int:
 
 
 def _facts(alert: Alert, history: Sequence[tuple[int, Alert]]) -> Iterator[tuple[str, str]]:
-    """What it is about, and since when."""
+    """What it is about, since when, and whose it is."""
+    handling = handling_of(alert)
+    if handling is not None and handling.assignee:
+        yield "assigned", f"to {handling.assignee}"
     opened = [time_us for time_us, each in history if each.transition in {"OPENED", "REOPENED"}]
     since = f"; published {clock(opened[-1], date=True)}" if opened else ""
     if isinstance(alert, FeedCondition):
         yield "feed", about(alert)
         if alert.account is not None:
             yield "account", alert.account
-        yield "known", f"up to {clock(alert.since_us, date=True)}{since}"
-        yield "waiting", f"{alert.waiting:,} records"
+        far = f"up to {clock(alert.since_us, date=True)}" if alert.since_us >= 0 else "not how far it is"
+        yield "known", f"{far}{since}"
+        yield "waiting", counted(alert.waiting, "record")
         return
     yield "account", alert.account
     yield "about", about(alert)

@@ -8,12 +8,20 @@ from typing import Annotated
 
 import typer
 
-from stream_recon.cli.options import Failure, Format, Output, Quiet, say
+from stream_recon.cli.options import (
+    ConfigFile,
+    Environment,
+    Failure,
+    Format,
+    Output,
+    Quiet,
+    load_configuration,
+    say,
+)
 
 keys = typer.Typer(help="Sign commands: make a key, sign a command with it.", no_args_is_help=True)
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}").fullmatch
-_BARE = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 
 
 @keys.command("new")
@@ -22,6 +30,8 @@ def new(
     issuer: Annotated[str | None, typer.Option(help="Whose commands it signs (issued_by). Default: NAME.")] = None,
     role: Annotated[list[str] | None, typer.Option(help="What may be asked with it; may be repeated.")] = None,
     folder: Annotated[Path, typer.Option(help="Where to write NAME.pem, the private half.")] = Path(),
+    config: ConfigFile = None,
+    environment: Environment = None,
     output: Output = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -36,6 +46,8 @@ def new(
         raise Failure(
             f"{name!r} cannot be the name of a key: 1 to 100 of a-z A-Z 0-9 _ - . and no dot at the beginning"
         )
+    whose, roles = issuer or name, role or ["operator"]
+    _check_roles(roles, config, environment)
     path = folder / f"{name}.pem"
     try:
         key = signing.write_new(path)
@@ -43,24 +55,43 @@ def new(
         raise Failure(f"{path} is there already, and a key is never written over; choose another name") from error
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}; give a --folder that can be written to") from error
-    whose, roles, public = issuer or name, role or ["operator"], signing.public_text(key)
+    public = signing.public_text(key)
     if output is Format.json:
         print_json({"key_id": name, "issuer": whose, "roles": roles, "public_key": public, "private_file": str(path)})
         return
-    typer.echo(_table(name, whose, roles, public))
+    typer.echo(_snippet(name, whose, roles, public))
     say(
-        f"Put that into the configuration file of the workers. The private half is {path}; keep it secret.", quiet=quiet
+        f"Put that into the configuration file of the workers (YAML). The private half is {path}; keep it secret.",
+        quiet=quiet,
     )
 
 
-def _table(name: str, issuer: str, roles: list[str], public: str) -> str:
-    """The key as a table of TOML, which can stand anywhere in a file; JSON writes the strings that TOML reads."""
-    import json
+def _check_roles(roles: list[str], config: Path | None, environment: str | None) -> None:
+    """See that there are these roles, among those that there always are and those that the configuration adds.
 
-    header = name if _BARE(name) else json.dumps(name)
+    Raises:
+        Failure: there is none of that name.
+    """
+    from stream_recon.domain.control_policy import ROLES
+
+    if ROLES.keys() >= set(roles):
+        return
+    known = [*ROLES, *load_configuration(config, environment).sections.security.roles]
+    for role in roles:
+        if role not in known:
+            raise Failure(
+                f"there is no role {role!r}; there are {', '.join(known)}; those of your own are in the configuration"
+                " that --config names"
+            )
+
+
+def _snippet(name: str, issuer: str, roles: list[str], public: str) -> str:
+    """The key as the configuration holds it, in YAML."""
+    import yaml
+
     fields = {"issuer": issuer, "roles": roles, "public_key": public}
-    lines = (f"{field} = {json.dumps(value, ensure_ascii=False)}" for field, value in fields.items())
-    return "\n".join((f"[security.keys.{header}]", *lines))
+    told = {"security": {"keys": {name: fields}}}
+    return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, default_flow_style=None).rstrip()
 
 
 @keys.command("sign")

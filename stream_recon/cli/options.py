@@ -123,6 +123,7 @@ Environment = Annotated[
 
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound="BaseModel")
+_UNWRAPPED = 10_000
 DEBUG = "STREAM_RECON_DEBUG"
 PREFIX = "recon."
 GROUP = "stream-recon"
@@ -247,6 +248,26 @@ def _validated(path: Path, model: type[Model], content: object) -> Model:
         raise listed(f"{path} is not as it must be", told(error, model)) from error
 
 
+def check_account(said: str, *, pattern: bool = False) -> None:
+    """See that an account can be one; of a pattern, that it can be one of accounts.
+
+    Raises:
+        Failure: it cannot.
+    """
+    venue, _, account_id = said.partition("|")
+    if not (venue and account_id) and not (pattern and set(said) & set("*?[")):
+        raise Failure(f"--account {said!r}: an account is venue|account_id, such as binance|desk-1")
+
+
+def perhaps(kind: str) -> str:
+    """The end of a sentence that says there is no such type: which one was probably meant."""
+    from stream_recon.domain.nearest import nearest
+    from stream_recon.strategies.registry import registry
+
+    meant = nearest(kind, registry().known)
+    return f"; did you mean {meant}?" if meant is not None else "."
+
+
 def listed(what: str, problems: Sequence[str]) -> Failure:
     """A failure with one thing that is wrong, or several, a line each."""
     if len(problems) == 1:
@@ -257,10 +278,13 @@ def listed(what: str, problems: Sequence[str]) -> Failure:
 
 
 def console(*, err: bool = False) -> Console:
-    """Where people read."""
+    """Where people read; what goes to a file or a pipe is neither wrapped nor cut, so that it can be searched."""
     from rich.console import Console
 
-    return Console(stderr=err, highlight=False, soft_wrap=True)
+    out = Console(stderr=err, highlight=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = _UNWRAPPED
+    return out
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from stream_recon.cli.options import (
     Output,
     Prefix,
     Quiet,
+    check_account,
     console,
     load_contracts,
     say,
@@ -75,8 +76,11 @@ def tail(
     topic = plan_of(question.prefix, 1).name("alerts")
     out = console()
 
+    def tell(news: str) -> None:
+        say(news, quiet=False)
+
     async def follow() -> None:
-        async for received in read(question.bootstrap, topic, follow=True, from_start=from_start):
+        async for received in read(question.bootstrap, topic, follow=True, from_start=from_start, tell=tell):
             if not question.wants(received.alert):
                 continue
             if question.output is Format.json:
@@ -193,6 +197,8 @@ def only(ids: Collection[str], beginning: str) -> str:
     Raises:
         Failure: there is none, or more than one.
     """
+    if not beginning:
+        raise Failure("an ID is empty; `stream-recon breaks --all` lists them")
     found = sorted(each for each in ids if each.startswith(beginning))
     if not found:
         raise Failure(f"there is no discrepancy {beginning}; `stream-recon breaks --all` lists their ids")
@@ -218,12 +224,14 @@ def _check_filters(question: Question) -> None:
     """A filter that can match nothing is a mistake, not an answer.
 
     Raises:
-        Failure: there is no such kind or severity.
+        Failure: there is no such kind or severity, or the account cannot be one.
     """
     from typing import get_args
 
     from stream_recon.domain.discrepancies import Kind, Reason, Severity
 
+    if question.account is not None:
+        check_account(question.account, pattern=True)
     for name, given, known in (
         ("kind", question.kind, (*get_args(Kind), *get_args(Reason))),
         ("severity", question.severity, get_args(Severity)),

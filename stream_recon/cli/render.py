@@ -16,16 +16,17 @@ from stream_recon.core.wording import (
     between,
     both_values,
     clock,
+    done,
     headline,
     lacking,
     short_account,
     short_id,
     sides,
     signed,
+    standing,
     unit,
 )
 from stream_recon.domain.discrepancies import FeedCondition
-from stream_recon.domain.lifecycle import STANDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +73,7 @@ def show(out: Console, alert: Alert, time_us: int, *, indent: int = 0) -> None:
 
 def _statement(alert: Alert) -> Text:
     """What it is about, what is wrong, and the values."""
-    before = "" if alert.status in STANDING else "no longer so: "
+    before = _before(alert)
     if isinstance(alert, FeedCondition):
         return Text(f"{about(alert)}: {before}{alert.cause}")
     text = Text(f"{short_account(alert.account)} {about(alert)}: {before}{alert.cause}")
@@ -82,6 +83,15 @@ def _statement(alert: Alert) -> Text:
     if alert.late:
         text.append(" (a record came late)", "yellow")
     return text.append_text(follows(alert))
+
+
+def _before(alert: Alert) -> str:
+    """What has to be known before the cause: what a person did, or that it is over."""
+    if (told := done(alert)) is not None:
+        return f"{told}: "
+    if alert.status == "RESOLVED":
+        return f"{standing(alert).strip(' ()')}: "
+    return "no longer so: " if alert.status == "CLEARED" else ""
 
 
 def follows(alert: Discrepancy) -> Text:
@@ -122,12 +132,12 @@ def _lines(alert: Alert, wide: int) -> Iterator[Text]:
     first = Text.assemble(
         (f"{alert.severity:<8}  ", SEVERITY_STYLE[alert.severity]), (f"{headline(alert):<{wide}}  ", "bold")
     )
-    closed = "" if alert.status == "OPEN" else f" ({alert.status.lower()})"
     if isinstance(alert, FeedCondition):
-        yield first.append(f"{about(alert)}{closed}")
-        yield Text.assemble((f"{clock(age(alert), date=True)}  ", "dim"), alert.cause)
+        yield first.append(f"{about(alert)}{standing(alert)}")
+        when = "" if alert.reason == "SCHEMA_ERROR" and alert.since_us < 0 else f"{clock(age(alert), date=True)}  "
+        yield Text.assemble((when, "dim"), alert.cause)
         return
-    yield first.append(f"{short_account(alert.account)}  {about(alert)}{closed}").append_text(follows(alert))
+    yield first.append(f"{short_account(alert.account)}  {about(alert)}{standing(alert)}").append_text(follows(alert))
     when = clock(age(alert), date=True) if alert.interval is None else between(alert.interval)
     yield Text.assemble((f"{when}  ", "dim"), said(alert))
     if adds(alert):

@@ -22,9 +22,11 @@ from stream_recon.cli.options import (
     PartitionsThere,
     Prefix,
     Quiet,
+    check_account,
     console,
     load_contracts,
     load_instruments,
+    perhaps,
     plan_of,
     plan_there,
     say,
@@ -35,6 +37,7 @@ from stream_recon.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from stream_recon.core.corrections import History
     from stream_recon.domain.results import ReconciliationResult
     from stream_recon.domain.topics import TopicPlan
     from stream_recon.domain.work import Partial, Progress
@@ -79,17 +82,25 @@ def trigger(
     from stream_recon.strategies.registry import FULL, choose, registry
 
     params = _params(param or [])
+    for name in account or ():
+        check_account(name)
     config = _config(params)
     bootstrap, plan = giving.bootstrap, plan_there(giving.bootstrap, giving.prefix, partitions)
     choice = choose(None if kind == "default" else kind, "full", fall_back=True, known=registry())
     strategy = FULL if choice.strategy.outer else choice.strategy
     cut_us = _cut(at, bootstrap, plan, contracts)
+    fields = {
+        "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
+        "params": params or None, "cut_us": cut_us,
+    }  # fmt: skip
+    complete(fields, giving)  # what would be refused is refused before anything is shown
     scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
     talks = not giving.quiet and giving.output is Format.table
     if talks:
         if choice.fallback_reason is not None and kind != "default":
             say(
-                f"{choice.fallback_reason}. Unless the workers know it, the configured type is run instead.",
+                f"{choice.fallback_reason}{perhaps(kind)} Unless the workers know it, the configured type is run"
+                " instead.",
                 quiet=False,
             )
         if at == "end" and contracts is None:
@@ -102,19 +113,13 @@ def trigger(
         if not sys.stdin.isatty():
             raise Failure("nobody can be asked here: give --yes to start the run without a question")
         typer.confirm("Start it?", abort=True)
-    command = complete(
-        {
-            "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
-            "params": params or None, "cut_us": cut_us,
-        },
-        giving,
-    )  # fmt: skip
+    command = complete(fields, giving)
     with _bars(shown=talks and giving.wait) as tell:
         result = give(command, giving, config.timeout_seconds + PATIENCE_S, partitions=plan.partitions, tell=tell)
     if result is None:
         say("Sent. `stream-recon runs` shows what comes of it.", quiet=giving.quiet)
         return
-    _answer(result, giving.output)
+    _answer(result, giving.output, bootstrap, giving.prefix)
 
 
 def _params(given: list[str]) -> dict[str, Any]:
@@ -175,6 +180,7 @@ def _preview(
     bootstrap: str, plan: TopicPlan, strategy: Strategy, from_us: int, to_us: int, accounts: list[str] | None
 ) -> None:  # fmt: skip
     """What a run would look at, and about what it costs."""
+    from stream_recon.core.wording import counted
     from stream_recon.shell.commanding import cost
 
     out = console(err=True)
@@ -191,7 +197,8 @@ def _preview(
     took = f"about {records / _RECORDS_A_SECOND:.1f} s of one core, " if records else ""
     settled = "less where a checkpoint is gone on from" if strategy.goes_on else "and until the feeds have settled"
     out.print(
-        f"  reads      {records:,} records in {len(costs)} partitions (at most {largest:,} in one): {took}{settled}"
+        f"  reads      {counted(records, 'record')} in {counted(len(costs), 'partition')} (at most {largest:,} in one):"
+        f" {took}{settled}"
     )
 
 
@@ -240,7 +247,8 @@ def runs(
         return
     from stream_recon.cli.run_view import table_of_runs
 
-    console().print(table_of_runs(shown))
+    out = console()
+    out.print(table_of_runs(shown, out.width), soft_wrap=False)
     if len(shown) < len(found):
         say(f"{len(found) - len(shown)} older ones: `stream-recon runs --all`.", quiet=quiet)
 
@@ -255,7 +263,7 @@ def run(
 
     Exit code 0: both sides agree; 1: discrepancies, or something cannot be known, or it still runs; 3: it failed.
     """
-    _answer(_only(_results(bootstrap, prefix), run_id), output, certificate=True)
+    _answer(_only(_results(bootstrap, prefix), run_id), output, bootstrap, prefix, certificate=True)
 
 
 def verify(
@@ -391,12 +399,21 @@ def _results(bootstrap: str, prefix: str) -> dict[str, ReconciliationResult]:
     return wait_for(read_results(WorkerSettings(bootstrap=bootstrap, plan=plan_of(prefix, 1))))
 
 
+def _corrections(bootstrap: str, prefix: str) -> History:
+    from stream_recon.shell.settings import WorkerSettings
+    from stream_recon.shell.verifying import read_corrections
+
+    return wait_for(read_corrections(WorkerSettings(bootstrap=bootstrap, plan=plan_of(prefix, 1))))
+
+
 def _only(known: dict[str, ReconciliationResult], beginning: str) -> ReconciliationResult:
     """The one run whose id begins so.
 
     Raises:
         Failure: there is none, or more than one.
     """
+    if not beginning:
+        raise Failure("a run's id is empty; `stream-recon runs --all` lists them")
     found = [result for run_id, result in known.items() if run_id.startswith(beginning)]
     if len(found) != 1:
         what = "there is no run" if not found else f"{len(found)} runs begin with"
@@ -404,7 +421,9 @@ def _only(known: dict[str, ReconciliationResult], beginning: str) -> Reconciliat
     return found[0]
 
 
-def _answer(result: ReconciliationResult, output: Format, *, certificate: bool = False) -> None:
+def _answer(
+    result: ReconciliationResult, output: Format, bootstrap: str, prefix: str, *, certificate: bool = False
+) -> None:  # fmt: skip
     """Print a result, and leave with what it comes to."""
     from stream_recon.cli.answer import print_json
 
@@ -413,7 +432,9 @@ def _answer(result: ReconciliationResult, output: Format, *, certificate: bool =
     else:
         from stream_recon.cli.run_view import show_run
 
-        show_run(console(), result, certificate=certificate)
+        covered = result.certificate is not None and result.certificate.absolved
+        history = _corrections(bootstrap, prefix) if covered or result.auto_resolved_count else None
+        show_run(console(), result, certificate=certificate, history=history)
     if result.status == "failed":
         raise typer.Exit(3)
     if not result.is_clean:

@@ -259,7 +259,7 @@ class AccountBook:
         if self.is_idle:
             self._idle[o].extend(moves)
             self._idle_seqs[o].extend(move.seq for move in moves)
-            self._idle_until_us = max(self._idle_until_us, *(move.ts_us + 1 for move in moves))
+            self._idle_until_us = max([self._idle_until_us, *(move.ts_us + 1 for move in moves)])
             return
         self.fold()
         for move in moves:

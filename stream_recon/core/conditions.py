@@ -370,11 +370,12 @@ class Conditions:
                     known.spans_us[:2] = [(start, end)]
                 self.unread_open.add((o, stream, name))
         whose = name or "accounts they do not name"
+        number = "1 record" if known.count == 1 else f"{known.count} records"
         self._say(
             Named("SCHEMA_ERROR", origin, source, stream, name or None),
             from_us,
             known.count,
-            f"{known.count} {origin} {stream} of {whose} could not be read (the newest: {reason})"
+            f"{number} of {origin} {stream} of {whose} could not be read (the newest: {reason})"
             + (": what seems missing at that time may be among them" if name else ", and put nothing in doubt"),
         )
 
@@ -441,16 +442,15 @@ class Conditions:
             f"{source} {said} {clock.stream}" + (f": {_waits(clock, owed)} for it" if owed else ""),
         )
 
-    def beyond_horizon(self, account: Account, o: int) -> None:
-        """A record came too late to be told from a duplicate."""
+    def beyond_horizon(self, account: Account, o: int, example: str) -> None:
+        """A record came too late to be told from a duplicate, or amends what is not known; `example` names it."""
         key = (o, account.default_source[o])
         self.beyond[key] = count = self.beyond.get(key, 0) + 1
         self._say(
             Named("LATE_BEYOND_HORIZON", ORIGINS[o], key[1], "fills"),
             account.clocks[o].watermark_us,
             count,
-            f"{count} fills of {key[1]} came too late to be told from duplicates, or amend what is not known; "
-            "a full run decides",
+            f"{count} {'fill' if count == 1 else 'fills'} of {key[1]} cannot be judged; the newest: {example}",
         )
 
     # -- publishing ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from stream_recon.core.wording import (
     against,
     between,
     clock,
+    counted,
     duration,
+    handling_of,
     headline,
     lacking,
     place,
@@ -28,6 +30,7 @@ from stream_recon.core.wording import (
     unit,
 )
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
+from stream_recon.domain.corrections import corrected_by, is_corrector
 from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
 from stream_recon.domain.events import ORIGINS
 from stream_recon.domain.lifecycle import STANDING
@@ -36,12 +39,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from stream_recon.domain.contracts import Contracts
-    from stream_recon.domain.discrepancies import Alert, Evidence, Reason, SplitName
+    from stream_recon.domain.discrepancies import Alert, Evidence, Handling, Reason, SplitName
     from stream_recon.domain.events import Origin
 
 Topic = Literal["what it is", "what was compared", "what was said", "since when it is known", "why it is a break",
-                "the residual", "what it follows from", "what follows from it", "why nothing can be said",
-                "what ends it"]  # fmt: skip
+                "the residual", "what it follows from", "what follows from it", "what was done about it",
+                "why nothing can be said", "what ends it"]  # fmt: skip
 _RECORDS_SHOWN = 12
 _LINKS_SHOWN = 20
 
@@ -53,20 +56,23 @@ class Passage(NamedTuple):
     sentences: list[str]
 
 
-def explain(alert: Alert, states: Mapping[str, Alert], contracts: Contracts | None = None) -> list[Passage]:
-    """The reasoning behind an alert. `states`: the newest state of all alerts, by id."""
+def explain(
+    alert: Alert, states: Mapping[str, Alert], contracts: Contracts | None = None, *, files: bool = False
+) -> list[Passage]:  # fmt: skip
+    """The reasoning behind an alert. `states`: the newest state of all alerts, by id; `files`: they were compared."""
     if isinstance(alert, FeedCondition):
-        passages = _condition(alert, contracts)
+        passages = _condition(alert, contracts, files=files)
     else:
         passages = [
             Passage("what it is", list(_introduced(alert))),
             Passage("what was compared", [_RULES[alert.identity, _rule(alert)], *_promises(alert, contracts)]),
             Passage("what was said", list(_said(alert))),
             Passage("since when it is known", list(_known(alert))),
-            Passage("why it is a break", list(_reasons(alert))),
+            Passage("why it is a break", list(_reasons(alert, states))),
             Passage("the residual", list(_residual(alert, states))),
             Passage("what it follows from", list(_chain(alert, states))),
             Passage("what follows from it", list(_consequences(alert, states))),
+            Passage("what was done about it", list(_done(alert))),
             Passage("what ends it", list(_end(alert, states))),
         ]
     return [passage for passage in passages if passage.sentences]
@@ -88,8 +94,10 @@ def _introduced(alert: Alert) -> Iterator[str]:
     if isinstance(alert, Discrepancy) and alert.interval is not None:
         moved = "The window lies" if alert.identity == "net_change" else "Something moved unseen"
         yield f"{moved} {between(alert.interval)} UTC."
-    if alert.status not in STANDING:
+    if alert.status == "CLEARED":
         yield "It holds no longer; what follows tells how it was when it last did."
+    elif alert.status == "RESOLVED":
+        yield "It is settled, and not gone: what follows still holds."
     if alert.reopened:
         yield f"It has come back {_times(alert.reopened)} after it was gone or settled."
 
@@ -245,7 +253,18 @@ def _feeds(alert: Discrepancy) -> str:
         alert.identity, "both sides were"))  # fmt: skip
 
 
-def _reasons(alert: Discrepancy) -> Iterator[str]:
+def _may_be(state: Alert, alert: Discrepancy, absent: Origin) -> bool:
+    """Whether it tells of unreadable records of nobody, of which one may be what seems to be missing."""
+    partitions = {evidence.partition for evidence in alert.evidence}
+    return (
+        isinstance(state, FeedCondition)
+        and (state.reason, state.origin, state.account) == ("SCHEMA_ERROR", absent, None)
+        and state.status in STANDING
+        and (None in partitions or state.partition in partitions)
+    )
+
+
+def _reasons(alert: Discrepancy, states: Mapping[str, Alert]) -> Iterator[str]:
     absent, rule = lacking(alert), _rule(alert)
     if alert.kind == "duplicate_conflict":
         yield "Both copies are there, and no correction says which one holds; so no copy is believed."
@@ -259,8 +278,15 @@ def _reasons(alert: Discrepancy) -> Iterator[str]:
     if absent is not None:
         yield (
             f"By then {absent} had delivered everything of that time, by its own word; and nothing of that time is"
-            " known to be lost: no hole in its numbering, no record that could not be read. So it is absent, not late."
+            " known to be lost: no hole in its numbering, no record of this account that could not be read. So it is"
+            " absent, not late."
         )
+        for state in states.values():
+            if _may_be(state, alert, absent):
+                yield (
+                    f"But {short_id(state.alert_id)} tells of records of {absent} that could not be read and name no"
+                    " account: it may be one of them."
+                )
         return
     if rule in {"own", "cross"}:
         moves = "fills" if alert.identity == "position" else "movements"
@@ -354,12 +380,54 @@ def _more(number: int) -> Iterator[str]:
         yield f"And {number - _LINKS_SHOWN} more."
 
 
+# -- what was done about it -------------------------------------------------------------------------------------------
+
+
+def _done(alert: Alert) -> Iterator[str]:
+    handling = handling_of(alert)
+    if handling is None:
+        return
+    yield from _settled(handling)
+    if handling.acknowledged_by:
+        yield _sentence(f"{handling.acknowledged_by} acknowledged it")
+    if handling.assignee:
+        yield _sentence(f"it is assigned to {handling.assignee}")
+    if handling.suppressed_until_us is not None:
+        yield f"Nobody is notified of it until {clock(handling.suppressed_until_us, date=True)} UTC."
+    if is_corrector(handling.by):
+        return
+    if handling.comment:
+        yield f'The newest comment is "{handling.comment}".'
+    if handling.by not in {handling.resolved_by, handling.acknowledged_by}:
+        yield _sentence(f"the newest of this was done by {handling.by}")
+
+
+def _settled(handling: Handling) -> Iterator[str]:
+    """Who settled it."""
+    corrected = corrected_by(handling)
+    if corrected:
+        yield f"The correcting entry {corrected} stands for the difference; no record was changed."
+        yield f"`stream-recon undo {corrected}` takes it back: then it counts again."
+    elif corrected is not None:
+        yield "A correcting entry stands for the difference; no record was changed. Its history names the entry."
+    elif is_corrector(handling.by):
+        yield "A correcting entry settled it before; now it counts again."
+    elif handling.resolved_by:
+        yield _sentence(f"{handling.resolved_by} resolved it; no record was changed")
+
+
 # -- what ends it -----------------------------------------------------------------------------------------------------
+
+
+def _ended(alert: Alert) -> Iterator[str]:
+    yield f"It has ended: {alert.status.lower()}."
+    if alert.status == "RESOLVED":
+        yield "It counts again when what is found differs in substance, or when a person opens it again."
 
 
 def _end(alert: Discrepancy, states: Mapping[str, Alert]) -> Iterator[str]:
     if alert.status not in STANDING:
-        yield f"It has ended: {alert.status.lower()}."
+        yield from _ended(alert)
         return
     standing = [c for c in causes(alert) if c not in states or states[c].status in STANDING]
     if standing:
@@ -488,10 +556,12 @@ REASONS: dict[Reason, Doubt] = {
         "Have a snapshot sent; keep the topics longer.",
     ),
     "LATE_BEYOND_HORIZON": Doubt(
-        "Records came later than anything is remembered.",
-        "They cannot be told from repetitions of records that were agreed long ago.",
+        "Records amend a trade that is not known, or came later than anything is remembered.",
+        "A bust or correction counts only with what it amends; and what comes so late cannot be told from a repetition"
+        " of what was agreed long ago.",
         "It does not end by itself; a reconciliation of that time from the log decides.",
-        "Find out why the records came so late.",
+        "See first whether what is amended is named rightly (ref_trade_id, beside account, instrument and side); else"
+        " find out why the records came so late.",
     ),
     "SOURCE_FAILED": Doubt(
         "The source could not be read.",
@@ -526,24 +596,51 @@ REASONS: dict[Reason, Doubt] = {
 }
 
 
-def _condition(alert: FeedCondition, contracts: Contracts | None) -> list[Passage]:
+_FILES: dict[Reason, Doubt] = {
+    "SCHEMA_ERROR": Doubt(
+        "A line could not be read: which one and why is told beside the answer, in JSON as `rejected`.",
+        "Whatever is absent at that time may be that record.",
+        "It ends when the line is mended and the files are compared again.",
+        "Correct whatever wrote the line.",
+    ),
+    "LATE_BEYOND_HORIZON": Doubt(
+        "Records amend a trade that is not known.",
+        "A bust or correction counts only with what it amends.",
+        "It ends when what they amend is in the files too, or is named rightly, and the files are compared again.",
+        "See whether it is named rightly: ref_trade_id, beside account, instrument and side.",
+    ),
+}
+"""What is otherwise where files are compared: they have no dead letters, and in them nothing comes too late."""
+_OF_ANYBODY = "It names no account, so it may be a record of any; what is missing is called missing all the same."
+
+
+def _condition(alert: FeedCondition, contracts: Contracts | None, *, files: bool) -> list[Passage]:
     doubt = REASONS[alert.reason]
+    if files and alert.stream == "fills":
+        doubt = _FILES.get(alert.reason, doubt)
     known = f"The feed is known up to {clock(alert.since_us, date=True)}{' UTC' if alert.since_us >= 0 else ''}."
     if alert.since_us < 0:
         known = "Nothing is known of the feed."
     why = [doubt.why]
-    if alert.waiting:
-        why.append(f"{alert.waiting:,} {'record waits' if alert.waiting == 1 else 'records wait'} to be judged.")
+    if alert.reason == "SCHEMA_ERROR":
+        if alert.account is None:
+            why = [_OF_ANYBODY]
+        if alert.since_us < 0:
+            known = "Of what time it is cannot be told."
+        why.append(f"{counted(alert.waiting, 'record')} could not be read.")
+    elif alert.waiting:
+        why.append(f"{counted(alert.waiting, 'record')} {'waits' if alert.waiting == 1 else 'wait'} to be judged.")
     if alert.account is None:
         why.append("It concerns every account of that feed on this partition, not one alone.")
     if contracts is not None and alert.reason == "STALE" and alert.account is not None:
         contract = contracts.of(alert.origin, *alert.account.split("|", 1))
         why.append(f"The contract of {alert.origin} allows {duration(contract.stale_after_us)} of silence.")
-    ends = [doubt.ends, doubt.mend] if alert.status in STANDING else [f"It has ended: {alert.status.lower()}."]
+    ends = [doubt.ends, doubt.mend] if alert.status in STANDING else list(_ended(alert))
     return [
         Passage("what it is", [*_introduced(alert), doubt.meaning]),
         Passage("since when it is known", [known]),
         Passage("why nothing can be said", why),
+        Passage("what was done about it", list(_done(alert))),
         Passage("what ends it", ends),
     ]
 

@@ -133,7 +133,7 @@ class TradeBook:
             known is not None or key in self.waiting[o] or account.clocks[1 - o].watermark_us > ts_us + self.horizon_us
         ):
             # It cannot be told from a duplicate of what has been forgotten, even where it has not been yet.
-            self._beyond_horizon(account, o)
+            self._beyond_horizon(account, o, self._too_late(o, fill.instrument, fill.trade_id, offset))
             return
         if known is not None:
             self._repeat(account, o, key, known.split(PROFITS, 1)[0], seen, fill)
@@ -400,7 +400,7 @@ class TradeBook:
             if not case.beyond_horizon:
                 case.beyond_horizon = True
                 self.touched[case.key] = None
-                self.conditions.beyond_horizon(account, 1 - claim.origin)
+                self.conditions.beyond_horizon(account, 1 - claim.origin, self._example(case, 1 - claim.origin))
             return False
         name = trade_alert_id(case.key, claim.kind, claim.origin)
         stands = self.register.stands(name) and self.register.holds(name)
@@ -447,9 +447,29 @@ class TradeBook:
         if account.book is not None:
             account.book.drop_cause(trade_alert_id(case.key, kind, origin))
 
-    def _beyond_horizon(self, account: Account, o: int) -> None:
+    def _beyond_horizon(self, account: Account, o: int, example: str) -> None:
         self.counts["beyond_horizon"] += 1
-        self.conditions.beyond_horizon(account, o)
+        self.conditions.beyond_horizon(account, o, example)
+
+    def _example(self, case: Case, o: int) -> str:
+        """The newest record of a side of a case, and what it refers to."""
+        _, instrument, root, _ = split_key(case.key)
+        newest = max(case.sides[o], key=lambda seen: seen.ts_us)
+        if not fold(case.sides[o]).rootless:
+            return self._too_late(o, instrument, root, newest.offset)
+        what = f"{newest.exec} {newest.trade_id} of {instrument} trade {root}, which is not known"
+        return f"{what}{self._where(o, newest.offset)}"
+
+    def _too_late(self, o: int, instrument: str, trade_id: str, offset: int | None) -> str:
+        where = self._where(o, offset)
+        return f"{instrument} trade {trade_id}, which came too late to be told from a duplicate{where}"
+
+    def _where(self, o: int, offset: int | None) -> str:
+        """Where a record lies, in brackets."""
+        topic = self.topics[o]
+        if topic is None or offset is None:
+            return ""
+        return f" ({topic}:{offset})" if self.partition is None else f" ({topic}-{self.partition}-{offset})"
 
     # -- forgetting ---------------------------------------------------------------------------------------------------
 

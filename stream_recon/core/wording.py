@@ -9,11 +9,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from msgspec import UnsetType
+
+from stream_recon.domain.corrections import corrected_by, is_corrector
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition, same_in_substance
 from stream_recon.domain.events import ORIGINS
 
 if TYPE_CHECKING:
-    from stream_recon.domain.discrepancies import Alert, Evidence, Interval, Reason, SplitName
+    from stream_recon.domain.discrepancies import Alert, Evidence, Handling, Interval, Reason, SplitName
     from stream_recon.domain.events import Origin
 
 _LONGEST_ACCOUNT = 28
@@ -29,7 +32,7 @@ REASONS: dict[Reason, str] = {
     "SCHEMA_ERROR": "unreadable records",
     "UNMAPPED_INSTRUMENT": "instrument of unknown kind",
     "LOOKBACK_TRUNCATED": "begins before the log",
-    "LATE_BEYOND_HORIZON": "too late to be judged",
+    "LATE_BEYOND_HORIZON": "unknown or too late",
     "SOURCE_FAILED": "source failed",
     "PARTIAL": "records only partly sent",
     "ANCHOR_MISSING": "snapshot's fill missing",
@@ -52,6 +55,68 @@ def clock(time_us: int, *, date: bool = False) -> str:
     time = datetime.fromtimestamp(time_us // 1_000_000, UTC)
     text = f"{time:%H:%M:%S}.{time_us // 1000 % 1000:03d}"
     return f"{time:%Y-%m-%d} {text}" if date else text
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something: 1 record, 1,000 records."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def waiting_for_it(number: int) -> str:
+    """How many records wait for a feed."""
+    return f"{counted(number, 'record')} {'waits' if number == 1 else 'wait'} for it"
+
+
+def handling_of(alert: Alert) -> Handling | None:
+    """What people did about it; None: nothing."""
+    return None if isinstance(alert.handling, UnsetType) else alert.handling
+
+
+_DONE = {"ACKNOWLEDGED": "acknowledged", "RESOLVED": "resolved", "ANNOTATED": "noted", "REOPENED": "reopened"}
+
+
+def done(alert: Alert, before: Alert | None = None) -> str | None:
+    """Who did what in this transition, and what they left with it; None: it is records that made it.
+
+    Records and people both make REOPENED: which of them it was shows only beside the state `before`.
+    """
+    handling = handling_of(alert)
+    if handling is None or alert.transition not in _DONE:
+        return None
+    if alert.transition == "REOPENED" and not (
+        before is not None and before.status == "RESOLVED" and same_in_substance(before, alert)
+    ):
+        return None
+    if alert.transition == "RESOLVED" and (corrected := corrected_by(handling)) is not None:
+        return f"resolved by a correcting entry; `stream-recon undo {corrected}` takes it back"
+    if alert.transition == "REOPENED" and is_corrector(handling.by):
+        return "its correcting entry was taken back"
+    return f"{_DONE[alert.transition]} by {handling.by}{_left(handling)}"
+
+
+def _left(handling: Handling) -> str:
+    """What people left with an alert."""
+    told = f", assigned to {handling.assignee}" if handling.assignee else ""
+    if handling.suppressed_until_us is not None:
+        told += f", silent until {clock(handling.suppressed_until_us, date=True)} UTC"
+    return told + (f' ("{_one_line(handling.comment)}")' if handling.comment else "")
+
+
+def _one_line(text: str) -> str:
+    """What somebody wrote, as one line that can be shown."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def standing(alert: Alert) -> str:
+    """Its status and whose it is, in brackets, for a listing; empty where it is open and nobody's."""
+    handling = handling_of(alert)
+    told = [] if alert.status == "OPEN" else [alert.status.lower()]
+    if handling is not None and alert.status == "RESOLVED" and handling.resolved_by:
+        corrected = corrected_by(handling) is not None
+        told = [f"resolved by {'a correcting entry' if corrected else handling.resolved_by}"]
+    if handling is not None and handling.assignee:
+        told.append(f"assigned to {handling.assignee}")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def duration(span_us: int) -> str:

@@ -7,8 +7,12 @@ substance is the same.
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from stream_recon.domain.discrepancies import Handling
 
 
 class Correction(Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="record", tag="correction"):
@@ -46,6 +50,33 @@ class Correction(Struct, kw_only=True, frozen=True, omit_defaults=True, tag_fiel
 def correction_id(alert_id: str, substance: str) -> str:
     """The id of the correction of what was found."""
     return blake2b(f"correction\x1f{alert_id}\x1f{substance}".encode(), digest_size=16).hexdigest()
+
+
+_CORRECTOR = "auto-resolution"
+_REMARK = "correction "
+
+
+def corrector(by: str) -> str:
+    """In whose name an alert is settled that a correction is for."""
+    return f"{_CORRECTOR} ({by})"
+
+
+def is_corrector(by: str | None) -> bool:
+    """Whether a correction did it, and no person."""
+    return by is not None and by.startswith(f"{_CORRECTOR} (")
+
+
+def remark(corrected: str) -> str:
+    """The comment that such an alert is left with."""
+    return f"{_REMARK}{corrected}"
+
+
+def corrected_by(handling: Handling) -> str | None:
+    """The id of the correction that settled an alert; "": one that a later comment covers; None: none did."""
+    if not is_corrector(handling.resolved_by):
+        return None
+    comment = handling.comment or ""
+    return comment.removeprefix(_REMARK) if comment.startswith(_REMARK) else ""
 
 
 def undo_id(corrected: str) -> str:

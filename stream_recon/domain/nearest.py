@@ -14,5 +14,11 @@ _LONGEST = 128  # longer than any name there is; it takes time by the square of 
 def instead(name: str, known: Iterable[str]) -> str:
     """The end of a sentence that says a name is unknown: what is near it, else all there is."""
     names = list(known)
-    close = get_close_matches(name, names, n=1) if len(name) <= _LONGEST else []
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+    meant = nearest(name, names)
+    return f"; did you mean {meant}?" if meant is not None else f"; there are {', '.join(names)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """What is near a name; None: nothing."""
+    close = get_close_matches(name, list(known), n=1) if len(name) <= _LONGEST else []
+    return close[0] if close else None

@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 from msgspec import structs
 
+from stream_recon.core.corrections import History
 from stream_recon.core.results import Rules, conclude, published_form, result_digest
 from stream_recon.core.runs import digest
+from stream_recon.domain.corrections import Correction
 from stream_recon.domain.results import FINAL, LISTED, ReconciliationResult, Summary
 from stream_recon.domain.work import ReplayItem
 from stream_recon.shell.clients import new_reader, opened, read_spans, require
@@ -23,8 +26,6 @@ from stream_recon.strategies.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from aiokafka import AIOKafkaConsumer
 
     from stream_recon.domain.results import Certificate, TopicCut
     from stream_recon.domain.work import CheckpointPart, Partial
@@ -211,6 +212,21 @@ def _plain(value: object) -> bytes:
 def _short(value: object) -> str:
     text = _plain(value).decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+async def read_corrections(settings: WorkerSettings) -> History:
+    """All that was ever corrected, by recon.corrections.v1."""
+    topic, decoder, history = settings.plan.name("corrections"), msgspec.json.Decoder(Correction), History()
+    await require(settings.bootstrap, topic)
+    async with opened(AIOKafkaConsumer(topic, bootstrap_servers=settings.bootstrap)) as reader:
+        tps = sorted(reader.assignment())
+        begins, ends = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
+
+    def note(_: object, record: object) -> None:
+        history.add(decoder.decode(record.value))  # type: ignore[attr-defined]  # untyped
+
+    await read_spans(settings, {tp: (begins[tp], ends[tp]) for tp in tps}, note)
+    return history
 
 
 async def read_results(settings: WorkerSettings) -> dict[str, ReconciliationResult]:

@@ -22,6 +22,7 @@ from stream_recon.core.corrections import History, NotUndone, Terms, absolved, d
 from stream_recon.core.corrections import choose as choose_corrections
 from stream_recon.core.results import Rules, conclude, gather, published_form
 from stream_recon.domain.commands import AlertCommand
+from stream_recon.domain.corrections import corrector, remark
 from stream_recon.domain.results import FINAL, CheckpointAt, ReconciliationResult, Scope, run_id_of
 from stream_recon.domain.work import (
     AlertAnswer,
@@ -392,7 +393,8 @@ class Board:
         if active is None:
             answer.status = "failed"
             known = self.final.get(run_id)
-            answer.errors = [f"run {run_id} is over: {known.status}" if known else f"there is no run {run_id}"]
+            over = f"not_allowed: run {run_id} is over: {known.status}" if known is not None else ""
+            answer.errors = [over or f"unknown_run: there is no run {run_id}"]
             return self._finish(answer)
         ended = structs.replace(
             active.result, status="failed", end_time_us=now_us, plan=None,
@@ -472,8 +474,8 @@ class Board:
         if correction.dry_run:
             return [Correct(correction)]
         command = AlertCommand(
-            action=action, alert_id=correction.alert_id, by=f"auto-resolution ({correction.by})",
-            command_id=correction.correction_id, comment=f"correction {correction.correction_id}",
+            action=action, alert_id=correction.alert_id, by=corrector(correction.by),
+            command_id=correction.correction_id, comment=remark(correction.correction_id),
         )  # fmt: skip
         partition = self.static.partition_of(correction.account)
         return [Correct(correction), Hand(partition, AlertItem(run_id=correction.correction_id, command=command))]
