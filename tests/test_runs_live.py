@@ -400,6 +400,19 @@ def test_people_acknowledge_and_resolve_from_the_command_line(small: Small) -> N
     assert "it is RESOLVED" in again.err
     left = run("breaks", "-o", "json", env=small.env).json["breaks"]
     assert [each["alert_id"] for each in left] == [each["alert_id"] for each in breaks[1:]]
+    assert run("reopen", name[:12], "--by", "ann", "-m", "it was not", env=small.env).code == 0
+    noted = run("comment", name[:12], "--by", "bob", "--assignee", "renee", "--until", "2099-01-01", env=small.env)
+    assert noted.code == 0, noted.err
+    breaks = run("breaks", "-o", "json", env=small.env).json["breaks"]
+    [back] = [each for each in breaks if each["alert_id"] == name]
+    assert (back["status"], back["handling"]["assignee"], back["handling"]["comment"]) == (
+        "OPEN",
+        "renee",
+        "it was not",
+    )
+    assert back["handling"]["suppressed_until_us"] == 4_070_908_800_000_000
+    assert run("comment", name[:12], env=small.env).code == 2
+    assert run("resolve", name[:12], "--by", "bob", env=small.env).code == 0
 
 
 def bad(**more: Any) -> bytes:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from stream_recon.shell.verifying import Verified
     from stream_recon.strategies.registry import Strategy
 
+NOTES = {"comment": "comment", "assign": "assignee", "suppress": "until_us"}
+"""Commands that leave something with an alert, by the field that each must have."""
 SECOND_US = 1_000_000
 _RECORDS_A_SECOND = 60_000
 """About what a replay does on one core; for the preview alone."""
@@ -85,15 +87,17 @@ def trigger(
     for name in account or ():
         check_account(name)
     config = _config(params)
-    bootstrap, plan = giving.bootstrap, plan_there(giving.bootstrap, giving.prefix, partitions)
     choice = choose(None if kind == "default" else kind, "full", fall_back=True, known=registry())
     strategy = FULL if choice.strategy.outer else choice.strategy
-    cut_us = _cut(at, bootstrap, plan, contracts)
+    cut_us = _moment(f"--at {at}", at, ", or `end`") if at is not None and at != "end" else None
     fields = {
         "command": "reconcile", "type": None if kind == "default" else kind, "accounts": account,
         "params": params or None, "cut_us": cut_us,
     }  # fmt: skip
-    complete(fields, giving)  # what would be refused is refused before anything is shown
+    complete(fields, giving)  # what would be refused is refused before anything is asked or shown
+    bootstrap, plan = giving.bootstrap, plan_there(giving.bootstrap, giving.prefix, partitions)
+    if at == "end":
+        fields["cut_us"] = cut_us = _settled_us(bootstrap, plan, contracts)
     scope = strategy.scope(config, cut_us if cut_us is not None else _now_us(), account)
     talks = not giving.quiet and giving.output is Format.table
     if talks:
@@ -155,24 +159,25 @@ def _config(params: dict[str, Any]) -> Any:  # noqa: ANN401 - a ReconciliationCo
         raise Failure(f"--param: {'; '.join(told(error, ReconciliationConfig))}") from error
 
 
-def _cut(at: str | None, bootstrap: str, plan: TopicPlan, contracts: Path | None) -> int | None:
-    """The time of the cut (us); None: when the command is taken."""
-    if at is None:
-        return None
-    if at == "end":
-        from stream_recon.domain.contracts import DEFAULT
-        from stream_recon.shell.commanding import newest_settled
+def _settled_us(bootstrap: str, plan: TopicPlan, contracts: Path | None) -> int:
+    """The last time that has settled (us)."""
+    from stream_recon.domain.contracts import DEFAULT
+    from stream_recon.shell.commanding import newest_settled
 
-        known = load_contracts(contracts).contracts or tuple(DEFAULT.values())
-        wait_us = max(each.grace_us for each in known) + max(each.order_within_us for each in known)
-        found = wait_for(newest_settled(bootstrap, plan, wait_us))
-        if found is None:
-            raise Failure("no time has settled yet: the source topics hold no heartbeats that say how far they are", 3)
-        return found
+    known = load_contracts(contracts).contracts or tuple(DEFAULT.values())
+    wait_us = max(each.grace_us for each in known) + max(each.order_within_us for each in known)
+    found = wait_for(newest_settled(bootstrap, plan, wait_us))
+    if found is None:
+        raise Failure("no time has settled yet: the source topics hold no heartbeats that say how far they are", 3)
+    return found
+
+
+def _moment(option: str, text: str, otherwise: str = "") -> int:
+    """A time that was given, UTC where it does not say."""
     try:
-        moment = datetime.fromisoformat(at)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise Failure(f"--at {at}: give a time such as 2026-01-31T17:00:00Z, or `end`") from error
+        raise Failure(f"{option}: give a time such as 2026-01-31T17:00:00Z{otherwise}") from error
     return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * SECOND_US)
 
 
@@ -348,6 +353,35 @@ def resolve(
 ) -> None:
     """Resolve a discrepancy or feed condition: it is settled, until what is found differs in substance."""
     _told({"command": "resolve", "alert_id": _whole(alert_id, giving), "comment": comment}, giving)
+
+
+@spread
+def reopen(
+    alert_id: AlertId,
+    comment: Comment = None,
+    giving: Giving = Giving(),
+) -> None:
+    """Reopen what was resolved or acknowledged: it is not settled after all."""
+    _told({"command": "reopen", "alert_id": _whole(alert_id, giving), "comment": comment}, giving)
+
+
+@spread
+def leave(
+    alert_id: AlertId,
+    comment: Comment = None,
+    assignee: Annotated[str | None, typer.Option(help="Whose it is now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Notify nobody until then; a time that has passed ends that.")
+    ] = None,
+    giving: Giving = Giving(),
+) -> None:
+    """Leave a comment with an alert, make it somebody's, or have it silent for a while; its status stays."""
+    until_us = _moment(f"--until {until}", until) if until is not None else None
+    given = {"comment": comment, "assignee": assignee, "until_us": until_us}
+    name = next((name for name, field in NOTES.items() if given[field] is not None), None)
+    if name is None:
+        raise Failure("give -m TEXT, --assignee NAME or --until TIME")
+    _told({"command": name, "alert_id": _whole(alert_id, giving), **given}, giving)
 
 
 @spread
