@@ -415,6 +415,18 @@ def test_people_acknowledge_and_resolve_from_the_command_line(small: Small) -> N
     assert run("resolve", name[:12], "--by", "bob", env=small.env).code == 0
 
 
+def test_what_a_person_resolved_is_found_again_and_marked_as_such(
+    small: Small, first_full: ReconciliationResult
+) -> None:
+    name = next(each.alert_id for each in first_full.discrepancies if each.kind == "missing_exchange")
+    assert run("resolve", name, "--by", "bob", env=small.env).code == 0
+    shown = run("run", first_full.reconciliation_id, env=small.env)
+    assert shown.code == 1
+    assert shown.out.count("(resolved by bob)") == 1
+    assert run("reopen", name, "--by", "bob", env=small.env).code == 0
+    assert "(resolved by bob)" not in run("run", first_full.reconciliation_id, env=small.env).out
+
+
 def bad(**more: Any) -> bytes:
     told = {"command": "reconcile", "command_id": f"bad-{now_us()}", "issued_by": "ann", "issued_us": now_us()}
     return msgspec.json.encode({**told, **more})

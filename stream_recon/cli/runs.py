@@ -468,11 +468,30 @@ def _answer(
 
         covered = result.certificate is not None and result.certificate.absolved
         history = _corrections(bootstrap, prefix) if covered or result.auto_resolved_count else None
-        show_run(console(), result, certificate=certificate, history=history)
+        show_run(console(), _as_people_left(result, bootstrap, prefix), certificate=certificate, history=history)
     if result.status == "failed":
         raise typer.Exit(3)
     if not result.is_clean:
         raise typer.Exit(1)
+
+
+def _as_people_left(result: ReconciliationResult, bootstrap: str, prefix: str) -> ReconciliationResult:
+    """A result whose discrepancies say what people have done about them; a run finds them all the same."""
+    from msgspec.structs import replace
+
+    from stream_recon.cli.read import states
+    from stream_recon.domain.discrepancies import Discrepancy
+
+    if not result.discrepancies:
+        return result
+    known = states(bootstrap, prefix)
+    shown = [
+        replace(each, status=now.status, handling=now.handling)
+        if isinstance(now := known.get(each.alert_id), Discrepancy) and now.status != "CLEARED"
+        else each
+        for each in result.discrepancies
+    ]
+    return replace(result, discrepancies=shown)
 
 
 def _now_us() -> int:
