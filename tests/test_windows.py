@@ -6,7 +6,6 @@ import random
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +16,6 @@ from stream_recon.core.ledger import Entries
 from stream_recon.core.nets import net_of
 from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.trades import Rules
-from stream_recon.core.window_books import Track
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.discrepancies import Discrepancy, SplitPart, alert_id, explained_in_full
 from stream_recon.domain.events import ORIGINS
@@ -639,46 +637,6 @@ def test_neither_batches_nor_restarts_change_what_a_lane_says(seed: int, monkeyp
     unharmed = published(read_lane(one, order, set()))
     assert published(read_lane(one, order, cuts)) == unharmed
     assert published(read_lane(one, order, cuts, restarted)) == unharmed
-
-
-class Forgetful(dict[int, Any]):
-    """Remembers nothing of what was shown, so that each drift is told again whenever its book is looked at."""
-
-    def __setitem__(self, _: int, __: object) -> None:
-        pass
-
-
-def forgetting(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Track.__init__
-
-    def forgetful(track: Track) -> None:
-        known(track)
-        track.shown = Forgetful()
-
-    monkeypatch.setattr(Track, "__init__", forgetful)
-
-
-def test_what_is_left_unsaid_because_nothing_of_it_changed_would_have_changed_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Worker, "window_us", 6 * SECOND)
-
-    def said() -> list[Any]:
-        found: list[Any] = []
-        for seed in range(300):
-            rng = random.Random(seed)
-            reader = live(rng, world(rng))
-            found.append([msgspec.json.encode(alert) for alert in reader.published])
-        for seed in range(150):
-            rng = random.Random(seed)
-            one = small_world(rng)
-            order = turns(rng, one)
-            found.append(published(read_lane(one, order, set(range(0, len(order), 3)))))
-        return found
-
-    sparing = said()
-    forgetting(monkeypatch)
-    assert said() == sparing
 
 
 # -- the argument with the oracle -------------------------------------------------------------------------------------
