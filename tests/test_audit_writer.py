@@ -101,51 +101,51 @@ def test_a_writer_killed_between_store_and_kafka_writes_nothing_twice_and_leaves
     assert run("audit", "verify", "--store", store_url).code == 0
 
 
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    """A PostgreSQL of the test's own."""
+    own = Postgres()
+    yield own
+    own.close()
+
+
 def test_a_postgresql_that_is_down_delays_the_audit_and_loses_nothing(
-    broker: Broker, topics: TopicPlan, tmp_path: Path
+    broker: Broker, topics: TopicPlan, tmp_path: Path, server: Postgres
 ) -> None:
-    bootstrap, server = broker.bootstrap_servers, Postgres()
-    try:
-        url = server.database()
-        with auditor(bootstrap, topics, url, tmp_path / "logs") as w:
-            publish(bootstrap, topics, told(0, 500))
-            until(lambda: kept(url) == 500, w)
-            server.stop()
-            until(lambda: metric(w, "stream_recon_audit_up") == 0, w)
-            publish(bootstrap, topics, told(500, 500))
-            until(lambda: metric(w, "stream_recon_audit_lag_records") == 500, w)
-            down = w.lines("the audit waits")[-1]["reason"]
-            assert "does not answer" in down
-            assert "see that PostgreSQL runs" in down
-            server.start()
-            until(lambda: kept(url) == 1_000, w)
-            until(lambda: metric(w, "stream_recon_audit_up") == 1, w)
-            assert w.leave() == 0
-        assert heads(url) == rebuilt(bootstrap, topics, tmp_path / "rebuilt")
-    finally:
-        server.close()
+    bootstrap, url = broker.bootstrap_servers, server.database()
+    with auditor(bootstrap, topics, url, tmp_path / "logs") as w:
+        publish(bootstrap, topics, told(0, 500))
+        until(lambda: kept(url) == 500, w)
+        server.stop()
+        until(lambda: metric(w, "stream_recon_audit_up") == 0, w)
+        publish(bootstrap, topics, told(500, 500))
+        until(lambda: metric(w, "stream_recon_audit_lag_records") == 500, w)
+        down = w.lines("the audit waits")[-1]["reason"]
+        assert "does not answer" in down
+        assert "see that PostgreSQL runs" in down
+        server.start()
+        until(lambda: kept(url) == 1_000, w)
+        until(lambda: metric(w, "stream_recon_audit_up") == 1, w)
+        assert w.leave() == 0
+    assert heads(url) == rebuilt(bootstrap, topics, tmp_path / "rebuilt")
 
 
 def test_a_lock_that_somebody_keeps_on_postgresql_delays_the_audit_and_is_shown(
-    broker: Broker, topics: TopicPlan, tmp_path: Path
+    broker: Broker, topics: TopicPlan, tmp_path: Path, server: Postgres
 ) -> None:
-    bootstrap, server = broker.bootstrap_servers, Postgres()
-    try:
-        url = server.database()
-        with auditor(bootstrap, topics, url, tmp_path / "logs") as w:
-            publish(bootstrap, topics, told(0, 100))
-            until(lambda: kept(url) == 100, w)
-            with locked(url, "recon_audit_heads"):
-                publish(bootstrap, topics, told(100, 100))
-                until(lambda: metric(w, "stream_recon_audit_up") == 0, w)
-                why = w.lines("the audit waits")[-1]["reason"]
-                assert "lock timeout" in why
-                assert "no other session keeps a lock" in why
-            until(lambda: kept(url) == 200, w)
-            until(lambda: metric(w, "stream_recon_audit_up") == 1, w)
-        assert heads(url) == rebuilt(bootstrap, topics, tmp_path / "rebuilt")
-    finally:
-        server.close()
+    bootstrap, url = broker.bootstrap_servers, server.database()
+    with auditor(bootstrap, topics, url, tmp_path / "logs") as w:
+        publish(bootstrap, topics, told(0, 100))
+        until(lambda: kept(url) == 100, w)
+        with locked(url, "recon_audit_heads"):
+            publish(bootstrap, topics, told(100, 100))
+            until(lambda: metric(w, "stream_recon_audit_up") == 0, w)
+            why = w.lines("the audit waits")[-1]["reason"]
+            assert "lock timeout" in why
+            assert "no other session keeps a lock" in why
+        until(lambda: kept(url) == 200, w)
+        until(lambda: metric(w, "stream_recon_audit_up") == 1, w)
+    assert heads(url) == rebuilt(bootstrap, topics, tmp_path / "rebuilt")
 
 
 def test_a_sqlite_file_that_cannot_be_made_delays_the_audit_and_loses_nothing(
