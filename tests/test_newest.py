@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,16 @@ def test_a_text_deflated_against_another_sample_is_refused_not_misread() -> None
     other = zlib.compressobj(zdict=b"another sample")
     with pytest.raises(zlib.error):
         inflate(other.compress(b"another sample of text") + other.flush())
+
+
+@pytest.mark.parametrize("digits", [30, 4_300, 4_301, 60_000])
+def test_a_record_with_a_number_beyond_what_python_reads_is_published_as_it_was_sent(digits: int) -> None:
+    book = Book()
+    value = msgspec.json.encode(fill("internal", "1"))[:-1] + b',"other":' + b"9" * digits + b"}"
+    book.hear(value, origin="internal")
+    book.hear(heartbeat("exchange", 1000))
+    [kept] = book.lane.register.newest.discrepancies()
+    assert str(unpack(kept).evidence[0].record["other"]) == "9" * digits
 
 
 @pytest.mark.parametrize("recording", ["hyperliquid", "binance_usdm"])

@@ -39,6 +39,7 @@ def compare_rest(
 
 def replay(sifted: Sifted, comparison: FileComparison) -> Outcome:
     """Let the core judge what is left, and count what was taken out."""
+    comparison.lane.hold_nothing_against_fills()
     readers = [RestReader(rest) for rest in sifted.rests]
     compare_in_turn(readers, comparison)
     comparison.heard.newest_us = max(reader.newest_us for reader in readers)

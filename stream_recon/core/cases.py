@@ -233,7 +233,8 @@ def judge(case: Case, watermarks_us: tuple[int, int], terms: Terms) -> Judgement
     counts = [0, 0]
     former: dict[tuple[Kind, int, tuple[int, ...]], Claim] = {}
     for arrived_us, o, _ in arrivals:
-        for claim in claims((tuple(case.sides[0][: counts[0]]), tuple(case.sides[1][: counts[1]])), terms):
+        before = (tuple(case.sides[0][: counts[0]]), tuple(case.sides[1][: counts[1]]))
+        for claim in claims(before, terms) if any(counts) else ():
             if claim.due_us <= arrived_us or not claim.clocks:
                 former.setdefault((claim.kind, claim.origin, claim.clocks), claim)
         counts[o] += 1

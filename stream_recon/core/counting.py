@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from stream_recon.core.describe import split_key
+from stream_recon.core.describe import record_of, split_key
 from stream_recon.core.movements import Move
 
 if TYPE_CHECKING:
@@ -53,12 +52,12 @@ def _move(key: str, what: Seen, at: Seen, sign: int) -> Move:
     """A fill that counts, or no longer, from a record on."""
     _, instrument, _, _ = split_key(key)
     qty, price, fee, fee_asset, position_side, side = what.content.split("\x1f")
-    record = _record(what) or _record(at)
+    record: dict[str, Any] = _record(what) or _record(at)
     return Move(
         at.ts_us, at.seq, sign, instrument, at.trade_id, "buy" if side == "buy" else "sell", qty, price, fee or None,
         fee_asset or None, position_side, what.realized_pnl, record.get("order_id"), record.get("client_order_id"),
     )  # fmt: skip
 
 
-def _record(seen: Seen) -> dict[str, str]:
-    return dict(json.loads(seen.value, parse_float=str)) if seen.value is not None else {}
+def _record(seen: Seen) -> dict[str, object]:
+    return record_of(seen.value) if seen.value is not None else {}

@@ -1,7 +1,7 @@
 """Texts that are kept for long, kept small: JSON of discrepancies and events, deflated against a sample of such texts.
 
 Short texts say little that the sample does not: an event of 250 bytes takes some 60, a discrepancy of 1,400 some 160,
-more where accounts and ids are long. It takes 10 to 15 us, so it is for what stays, not for what passes.
+more where accounts and ids are long. It takes some 7 us, so it is for what stays, not for what passes.
 """
 
 from __future__ import annotations
@@ -41,9 +41,13 @@ _SAMPLE = (
 """Part of the format of the state: with another sample, what was written before cannot be read."""
 
 
+_PRIMED = zlib.compressobj(wbits=13, memLevel=5, zdict=_SAMPLE)
+"""Has read the sample, with no more room than such texts need: a copy costs a fifth of one made anew."""
+
+
 def deflate(text: bytes) -> bytes:
     """The text, small."""
-    deflating = zlib.compressobj(zdict=_SAMPLE)
+    deflating = _PRIMED.copy()
     return deflating.compress(text) + deflating.flush()
 
 

@@ -6,6 +6,8 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from stream_recon.core.cases import AMOUNT_FIELDS, CONTENT_FIELDS, EXACTLY, differing_fields, fold
 from stream_recon.domain.amounts import difference, plain, relative_size, to_decimal
 from stream_recon.domain.discrepancies import Discrepancy, Evidence, FieldDifference, alert_id, severity_of, worst
@@ -18,6 +20,19 @@ if TYPE_CHECKING:
     from stream_recon.core.findings import Finding
     from stream_recon.domain.discrepancies import Kind, Severity, SplitPart, Thresholds
     from stream_recon.domain.events import Stream
+
+
+_LONG_INTEGER = 4_300
+"""Digits: longer ones, in fields that mean nothing to us, stay the text they were written as."""
+_READ = msgspec.json.Decoder(dict[str, object], float_hook=str).decode
+
+
+def record_of(value: bytes) -> dict[str, object]:
+    """The fields of an accepted record as they were sent, fractions as text."""
+    try:
+        return _READ(value)
+    except msgspec.ValidationError:  # an integer beyond what Python turns into one
+        return dict(json.loads(value, parse_float=str, parse_int=lambda d: int(d) if len(d) <= _LONG_INTEGER else d))
 
 
 class Place(NamedTuple):
@@ -137,7 +152,7 @@ def published_form(  # noqa: PLR0913, PLR0917 - a finding, and what only its pub
                 topic=topics.get((told.origin, told.stream)),
                 partition=partition if told.offset is not None else None,
                 offset=told.offset,
-                record=dict(json.loads(told.value, parse_float=str)),
+                record=record_of(told.value),
             )
             for told in finding.evidence
         ],
@@ -157,7 +172,7 @@ def _numeric_size(field: FieldDifference) -> Decimal:
 def _record(seen: Seen) -> dict[str, object]:
     """The record as it was sent; of one that was agreed and put away, the fields that are kept."""
     if seen.value is not None:
-        return dict(json.loads(seen.value, parse_float=str))
+        return record_of(seen.value)
     return {"trade_id": seen.trade_id, **_contents(seen)}
 
 

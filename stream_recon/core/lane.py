@@ -300,6 +300,10 @@ class Lane:
         self.books.rules = self.books.rules._replace(horizon_us=horizon_us)
         self.windows.rules = self.windows.rules._replace(horizon_us=horizon_us)
 
+    def hold_nothing_against_fills(self) -> None:
+        """Nothing but fills will ever come: none is kept for what it could be held against."""
+        self.books.rules = self.books.rules._replace(idle_fills_kept=0)
+
     def restore(self, changes: Changes) -> None:
         """Fold one drained `Changes` into this lane."""
         restore(self, changes)
