@@ -190,7 +190,7 @@ async def measure(bench: Bench, fills: int) -> dict[str, Any]:
     say("incremental at 1 %: records, notes", [more.total_records_processed, more.notes])
     say("incremental (s)", round(took_i_s, 2))
     say("incremental / full, seconds of reading and comparing", round(cpu_i_s / cpu_s, 3))
-    newest_us = await bench.publish(600_000, 5)
+    newest_us = await bench.publish(430_000, 5)
     running = asyncio.create_task(bench.run("full", cut_us=newest_us - 5 * SECOND_US))
     await asyncio.sleep(0.3)
     say("backlog (records) at the emergency", int(bench.metric("stream_recon_lag_records")))

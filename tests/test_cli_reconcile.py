@@ -190,6 +190,32 @@ def test_real_recordings_have_exactly_their_true_breaks_under_the_contracts_of_t
     assert done.json["summary"]["records"] == len(events.read_text().splitlines())
 
 
+def test_the_examples_know_spot_pairs_that_are_not_in_the_recording(tmp_path: Path) -> None:
+    """Another pair of the venue, whose fees are charged in what it trades: a perpetual's fee would not count."""
+    renamed = tmp_path / "events.jsonl"
+    renamed.write_text((DATA / "hyperliquid" / "events.jsonl").read_text().replace('"@107"', '"@142"'))
+    contracts, instruments = EXAMPLES / "contracts" / "hyperliquid.yaml", EXAMPLES / "instruments.json"
+    done = run("reconcile", renamed, "--contracts", contracts, "--instruments", instruments, "--output", "json")
+    assert [(each["instrument"], each["residual"]) for each in done.json["breaks"]] == [("@142", "-195.98118408")]
+    assert done.json["conditions"] == []
+
+
+@pytest.mark.parametrize(("assets", "said"), [
+    ({"kind": "spot", "base": "BTC"}, "needs 'quote'"),
+    ({"kind": "inverse", "base": "BTC", "quote": "USD"}, "needs 'settle'"),
+    ({"kind": "spot", "base": "{name}", "quote": "USD"}, "{name} is not known; there is {instrument}"),
+    ({"kind": "swap", "settle": "USD"}, "linear_perpetual"),
+])  # fmt: skip
+def test_a_file_of_instruments_that_cannot_be_is_refused_with_what_is_wrong(
+    tmp_path: Path, assets: dict[str, str], said: str
+) -> None:
+    kinds = tmp_path / "instruments.json"
+    kinds.write_text(json.dumps({"v": {"*": assets}}))
+    done = run("reconcile", write(tmp_path / "both", [fill("internal", 1)]), "--instruments", kinds)
+    assert done.code == 2
+    assert said in done.err
+
+
 def test_a_feed_that_promises_less_than_the_examples_say_leaves_questions_and_no_breaks(tmp_path: Path) -> None:
     promises = write(tmp_path / "contracts.json", [[{"origin": "exchange", "fills": "absent", "orders": "absent"}]])
     events, instruments = DATA / "binance_usdm" / "events.jsonl", EXAMPLES / "instruments.json"
