@@ -16,6 +16,7 @@ from stream_recon.core.ledger import Entries
 from stream_recon.core.nets import net_of
 from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.trades import Rules
+from stream_recon.core.window_books import Book as WindowBook
 from stream_recon.domain.contracts import Contracts, FeedContract
 from stream_recon.domain.discrepancies import Discrepancy, SplitPart, alert_id, explained_in_full
 from stream_recon.domain.events import ORIGINS
@@ -350,6 +351,34 @@ def test_where_a_record_is_known_to_be_lost_nothing_is_told_until_it_is_found() 
     assert reader.said == [("OPENED", 1, "10")]
 
 
+def test_a_twin_that_its_side_dates_into_an_open_window_ends_the_drift_at_the_next_second() -> None:
+    """What it was held against is of a window that was closed long ago: nobody waits for the open one to close."""
+    reader = Reader()
+    reader.read(1, fills(move("1", 5))[0])
+    for o in (0, 1):
+        reader.read(o, beat(31))
+        reader.read(o, record((key_of("open"), move("open", 32))))
+    assert reader.standing == set()
+    reader.write()
+    assert reader.standing == {("BTC", START // LENGTH)}
+    reader.read(0, fills(move("1", 32))[0])
+    for o in (0, 1):
+        reader.read(o, beat(33))
+    reader.write()
+    assert reader.standing == set()
+
+
+def test_of_two_entries_that_one_side_gives_one_id_each_is_residual_in_its_own_window() -> None:
+    reader = Reader()
+    for at_s in (5, 25):
+        reader.read(1, fills(move("1", at_s))[0])
+    for at_s in (21, 61):
+        for o in (0, 1):
+            reader.read(o, beat(at_s))
+        reader.write()
+    assert reader.standing == {("BTC", START // LENGTH), ("BTC", START // LENGTH + 2)}
+
+
 # -- what is remembered -----------------------------------------------------------------------------------------------
 
 SHORT = Rules(window_us=LENGTH, horizon_us=60 * SECOND)
@@ -360,8 +389,11 @@ def test_beyond_the_horizon_only_drifts_that_stand_are_kept_and_a_late_twin_stil
     assert reader.standing == {("BTC", START // LENGTH)}
     book = reader.windows.books[NAME]
     assert list(book.tracks["BTC"].windows) == [START // LENGTH]
-    assert len(book.halves) == 1
-    reader.start()
+    assert len(book.halves.packed) == len(book.halves) == 1
+    for snapshot_limit in (None, 1):
+        reader.write(snapshot_limit)
+        reader.start()
+        assert len(reader.windows.books[NAME].halves.packed) == 1
     reader.read(0, fills(move("1", 5))[0])
     for o in (0, 1):
         reader.read(o, beat(END_S + 1))
@@ -369,6 +401,39 @@ def test_beyond_the_horizon_only_drifts_that_stand_are_kept_and_a_late_twin_stil
     assert reader.standing == set()
     assert [transition for transition, _, _ in reader.said] == ["OPENED", "CLEARED"]
     assert reader.register.newest == {}
+
+
+@given(st.lists(st.tuples(st.sampled_from("ptdk"), st.integers(0, 3), st.integers(1, 9)), max_size=40))
+def test_what_waits_is_what_was_put_packed_or_not(steps: list[tuple[str, int, int]]) -> None:
+    """Beside a dictionary: units of two keys, plain and of what amends them."""
+    units = [
+        "a|b\x1fBTC\x1f1\x1fbuy",
+        "a|b\x1fBTC\x1f1\x1fbuy\x1fC\x1f1",
+        "a|b\x1fBTC\x1f2\x1fbuy",
+        "a|b\x1fBTC\x1f2\x1fbuy\x1f2\x1f-1",
+    ]
+    book, plain, settled_s = WindowBook(Reader().account, "fills", Reader().account.feeds), {}, 0
+    for what, at, second in steps:
+        unit, halves = units[at], book.halves
+        if what == "p":
+            plain[unit] = [*halves.take(unit), (0, move("1", second))]
+            halves.put(unit, plain[unit])
+        elif what == "t":
+            assert halves.take(unit) == plain.get(unit, [])
+        elif what == "d":
+            halves.drop(unit)
+            plain.pop(unit, None)
+        else:
+            settled_s = max(settled_s, second)
+            book.settled_us = START + settled_s * SECOND
+            halves.pack(units, book.settled_us)
+        assert dict(halves.items()) == plain
+        assert len(halves) == len(plain)
+        for key in (units[0], units[2]):
+            residual = [
+                m for u, held in plain.items() if u.startswith(key) for _, m in held if m.ts_us <= book.settled_us
+            ]
+            assert book.owes(key) == bool(residual)
 
 
 def test_memory_stays_bounded_however_long_it_goes_on() -> None:

@@ -91,6 +91,10 @@ class Newest(MutableMapping[str, Alert]):
         """An alert as it is kept."""
         return self._kept.get(alert_id)
 
+    def id_of(self, alert_id: str) -> str:
+        """The id of an alert that is kept, as it is kept: so that there is one text of it, not two."""
+        return self._kept[alert_id].alert_id
+
     def discrepancies(self) -> Iterator[Packed]:
         """All of them, as they are kept."""
         return (kept for kept in self._kept.values() if isinstance(kept, Packed))

@@ -418,11 +418,11 @@ class TradeBook:
         if claim.kind in MISSING:
             account.missing.add(case.key)
 
-    @staticmethod
-    def give_cause(account: Account, case: Case, kind: Kind, origin: int) -> None:
+    def give_cause(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
         """Let what is held explain what follows from it."""
         if account.book is not None:
-            account.book.add_cause(trade_alert_id(case.key, kind, origin), case.newest_us, case.key)
+            name = self.register.newest.id_of(trade_alert_id(case.key, kind, origin))
+            account.book.add_cause(name, case.newest_us, case.key)
 
     def fills_of(self, key: str) -> tuple[Move | None, Move | None]:
         """What counts on each side of a case."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from stream_recon.core.drift import Chain, Window
 from stream_recon.core.movements import Move
 from stream_recon.core.watermarks import NEVER_US
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from stream_recon.core.accounts import Account, Feeds
     from stream_recon.core.ledger import Entry
     from stream_recon.core.nets import Net
@@ -18,6 +22,76 @@ Matter = Literal["fills", "ledger"]
 """What is summed: fills by instrument, or the entries of ledgers by asset."""
 Half = tuple[int, Move]
 """Origin and move of what waits for its twin."""
+
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(list[Half]).decode
+
+
+class Halves:
+    """What waits for its twin, by unit: of one origin only, in the order of its log.
+
+    What is residual may wait as long as the horizon, so it is kept packed until its twin comes.
+    """
+
+    __slots__ = ("amended", "loose", "packed")
+
+    def __init__(self) -> None:
+        self.loose: dict[str, list[Half]] = {}
+        """What is not residual yet, or was looked at since it was packed."""
+        self.packed: dict[str, bytes] = {}
+        self.amended: dict[str, set[str]] = {}
+        """By key, units that are called otherwise."""
+
+    def __len__(self) -> int:
+        return len(self.loose) + len(self.packed)
+
+    def get(self, unit: str) -> list[Half]:
+        """What waits, to be read; empty: nothing does."""
+        waiting = self.loose.get(unit)
+        if waiting is None:
+            packed = self.packed.get(unit)
+            waiting = _DECODE(packed) if packed is not None else []
+        return waiting
+
+    def take(self, unit: str) -> list[Half]:
+        """What waits, to be changed; empty: nothing does."""
+        packed = self.packed.pop(unit, None)
+        if packed is not None:
+            self.loose[unit] = _DECODE(packed)
+        return self.loose.get(unit, [])
+
+    def put(self, unit: str, waiting: list[Half]) -> None:
+        """Let these wait, and no others of that unit."""
+        self.packed.pop(unit, None)
+        self.loose[unit] = waiting
+        key = key_of(unit)
+        if key != unit:
+            self.amended.setdefault(key, set()).add(unit)
+
+    def drop(self, unit: str) -> None:
+        """Nothing waits any more."""
+        self.packed.pop(unit, None)
+        self.loose.pop(unit, None)
+        key = key_of(unit)
+        if key in self.amended:
+            self.amended[key].discard(unit)
+            if not self.amended[key]:
+                del self.amended[key]
+
+    def items(self) -> Iterator[tuple[str, list[Half]]]:
+        """All that waits, to be read."""
+        yield from self.loose.items()
+        for unit, packed in self.packed.items():
+            yield unit, _DECODE(packed)
+
+    def pack(self, units: Iterable[str], settled_us: int) -> None:
+        """Pack those of some units of which all is residual."""
+        for unit in units:
+            waiting = self.loose.get(unit)
+            if waiting is not None and all(move.ts_us <= settled_us for _, move in waiting):
+                self.packed[unit] = _ENCODE(waiting)
+                del self.loose[unit]
 
 
 class Track:
@@ -68,7 +142,6 @@ class Book:
         "halves",
         "matter",
         "name",
-        "owed",
         "paired",
         "paired_us",
         "pending",
@@ -93,12 +166,9 @@ class Book:
         self.paired_us: list[int] = []
         self.agreeing: list[tuple[int, int, Move]] = []
         """Of other twins that say the same the earlier time, the sign, and one of them."""
-        self.halves: dict[str, list[Half]] = {}
-        """What waits for its twin, by unit: of one origin only, in the order of its log."""
+        self.halves = Halves()
         self.settled_us = -1
         """A half up to this time is residual."""
-        self.owed: set[str] = set()
-        """Keys (and perhaps some too many) of halves that are residual."""
         self.from_us = self.to_us = 0
         """A move in between needs no further thought: its window is open and will be looked at."""
         self.ends: set[int] = set()
@@ -108,6 +178,14 @@ class Book:
         self.fresh: dict[str, bool] = {}
         """Units changed since the last drain; True: it knows nothing of them."""
         self.changed = False
+
+    def owes(self, key: str) -> bool:
+        """Whether anything of a key is residual."""
+        halves = self.halves
+        if key in halves.packed:
+            return True
+        units = (key, *halves.amended.get(key, ()))
+        return any(move.ts_us <= self.settled_us for unit in units for _, move in halves.get(unit))
 
     def track(self, subject: str) -> Track:
         """The instrument or asset, known or new."""

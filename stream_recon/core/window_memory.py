@@ -62,7 +62,8 @@ def take(windows: Windows) -> WindowChanges:
     changes = WindowChanges(windows.length_us)
     for name, book in windows.busy.items():
         windows.take_in(book)
-        changes.halves += [(name, unit, book.halves.get(unit, [])) for unit in book.fresh]
+        changes.halves += [(name, unit, book.halves.get(unit)) for unit in book.fresh]
+        book.halves.pack(book.fresh, book.settled_us)
         book.fresh = {}
         for subject, track in book.tracks.items():
             if track.touched:
@@ -132,7 +133,7 @@ def restore(windows: Windows, changes: WindowChanges) -> None:
         book = windows.remembered(state.book)
         book.settled_us, book.due_us, book.ends = state.settled_us, state.due_us, set(state.ends)
         book.from_us = book.to_us = 0
-        book.owed = {key_of(unit) for unit, held in book.halves.items() if held[0][1].ts_us <= book.settled_us}
+        book.halves.pack(list(book.halves.loose), book.settled_us)
         if book.due_us != NEVER_US:
             windows.wake(book)
         (windows.late.add if state.late else windows.late.discard)(book.name)
@@ -144,13 +145,13 @@ def _begin_anew(windows: Windows, length_us: int) -> None:
     books, windows.books, windows.expiry = windows.books, {}, {}
     if length_us:  # else nobody looked any more for who came
         for name, book in books.items():
-            _put_halves(windows, name, book.halves)
+            _put_halves(windows, name, dict(book.halves.items()))
 
 
 def _put_halves(windows: Windows, name: str, halves: dict[str, list[Half]]) -> None:
     book = windows.remembered(name)
-    book.halves |= halves
     for unit, waiting in halves.items():
+        book.halves.put(unit, waiting)
         for _, move in waiting:
             windows.enter(book, key_of(unit), move.ts_us)
             windows.expire(book, move.ts_us // windows.length_us)
@@ -160,14 +161,13 @@ def _restore_halves(windows: Windows, changes: WindowChanges) -> None:
     for name, unit, waiting in changes.halves:
         book = windows.remembered(name)
         if not waiting:
-            book.halves.pop(unit, None)
+            book.halves.drop(unit)
         elif changes.length_us != windows.length_us:
             _put_halves(windows, name, {unit: waiting})
         else:
-            book.halves[unit] = waiting
+            book.halves.put(unit, waiting)
+            book.halves.pack((unit,), book.settled_us)
             for _, move in waiting:
-                if move.ts_us <= book.settled_us:
-                    book.owed.add(key_of(unit))
                 windows.expire(book, move.ts_us // windows.length_us)
 
 

@@ -24,7 +24,7 @@ from stream_recon.core.movements import posting_of
 from stream_recon.core.nets import Net, add, minus, net_of, subtract, sum_of, tolerated, total
 from stream_recon.core.tell_drift import KIND, Contribution, Findings, Span, drift_alert_id, drift_of
 from stream_recon.core.watermarks import NEVER_US
-from stream_recon.core.window_books import Book, Half, Track, book_name, entry_key, key_of, same, unit_of
+from stream_recon.core.window_books import Book, Half, Track, book_name, entry_key, same, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -99,7 +99,7 @@ class Windows:
         if not pending:
             self.busy[book.name] = book
         pending.append((o, key, move))
-        if not book.from_us <= move.ts_us < book.to_us or (book.owed and key in book.owed):
+        if not book.from_us <= move.ts_us < book.to_us or (book.halves and book.owes(key)):
             self.enter(book, key, move.ts_us)
 
     def pair(self, account: Account, fill: Fill | Move, ts_us: int) -> None:
@@ -137,7 +137,7 @@ class Windows:
         number = ts_us // self.length_us
         if number not in book.ends:
             self.expire(book, number)
-        if key and (ts_us <= book.settled_us or key in book.owed):
+        if key and (ts_us <= book.settled_us or book.owes(key)):
             self._look_soon(book)
             self._look_at(book, 0)
         if ts_us > book.settled_us:
@@ -197,20 +197,19 @@ class Windows:
         """Pair a move, or let it wait."""
         halves, fresh = book.halves, book.fresh
         unit = unit_of(key, move)
-        waiting = halves.get(unit)
-        if waiting is None or waiting[0][0] == o:
+        waiting = halves.take(unit)
+        if not waiting or waiting[0][0] == o:
             if not book.promised:  # it will not be compared
                 add(book.track(move.instrument).window(move.ts_us // self.length_us).own[o], net_of(move))
                 return
-            fresh.setdefault(unit, waiting is None)
-            halves[unit] = [*(waiting or ()), (o, move)]
+            fresh.setdefault(unit, not waiting)
+            halves.put(unit, [*waiting, (o, move)])
             if move.ts_us <= book.settled_us:
                 self._residual(book, (o, move))
-                book.owed.add(key)
             return
         twin = waiting.pop(0)[1]
         if not waiting:
-            del halves[unit]
+            halves.drop(unit)
         if not waiting and fresh.get(unit):
             del fresh[unit]
         else:
@@ -366,14 +365,12 @@ class Windows:
         closed = self._closed(book)
         settled_us = (closed + 1) * self.length_us + self._within_us(book)
         if settled_us > book.settled_us:
-            for unit, waiting in book.halves.items():
-                for half in waiting:
-                    if half[1].ts_us <= book.settled_us:
-                        continue
-                    if half[1].ts_us <= settled_us:
-                        self._residual(book, half)
-                        book.owed.add(key_of(unit))
+            loose = book.halves.loose
+            for half in [half for waiting in loose.values() for half in waiting]:
+                if book.settled_us < half[1].ts_us <= settled_us:
+                    self._residual(book, half)
             book.settled_us = settled_us
+            book.halves.pack(list(loose), settled_us)
             book.from_us = max(book.from_us, settled_us + 1)
         book.ends = {number for number in book.ends if number > closed}
         book.changed = True
@@ -428,7 +425,7 @@ class Windows:
             book = self.books[name]
             self.take_in(book)
             open_nets: dict[tuple[str, int], tuple[Net, Net]] = {}
-            halves = [half for held in book.halves.values() for half in held if half[1].ts_us > book.settled_us]
+            halves = [half for held in book.halves.loose.values() for half in held if half[1].ts_us > book.settled_us]
             for o, move in halves + further.get(name, []):
                 place = move.instrument, move.ts_us // self.length_us
                 add(open_nets.setdefault(place, ({}, {}))[o], net_of(move))
@@ -488,9 +485,8 @@ class Windows:
             move = waiting[-1][1]
             old = move.ts_us // self.length_us
             if old <= number and not book.track(move.instrument).base.holds(old):
-                del book.halves[unit]
+                book.halves.drop(unit)
                 book.fresh[unit] = False
-        book.owed = {key_of(unit) for unit, waiting in book.halves.items() if waiting[0][1].ts_us <= book.settled_us}
         book.ends = {end for end in book.ends if end > number}
 
     def settle_restored(self) -> None:
