@@ -8,6 +8,7 @@ there); what comes late has what rests on it judged again.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Callable
 from decimal import localcontext
 from functools import partial
@@ -28,7 +29,7 @@ from stream_recon.domain.amounts import EXACT
 from stream_recon.domain.events import Balance, Fill, Ledger, Order, Position, SnapshotEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from stream_recon.core.accounts import Account
     from stream_recon.core.books import Books
@@ -74,6 +75,16 @@ class Said(NamedTuple):
     """Whether it is how the snapshots of both differ."""
 
 
+class _Idle(NamedTuple):
+    """Fills that nothing is held against."""
+
+    fills: Sequence[Fill | Move]
+    first_seq: int
+    """The place of the first; of moves each says its own."""
+    until_us: int
+    """Just after the newest."""
+
+
 class AccountBook:
     """What is kept of one account beside its fills."""
 
@@ -105,10 +116,12 @@ class AccountBook:
         kept = books.rules.idle_fills_kept
         self.is_idle = kept is not None and not promises.anything_but_fills()
         """Nobody has promised or sent anything that fills could be held against."""
-        self._idle: tuple[list[Fill | Move], list[Fill | Move]] = ([], [])
-        """Meanwhile the newest fills, and the places of their records."""
-        self._idle_seqs: tuple[list[int], list[int]] = ([], [])
-        self._idle_limit = 2 * (kept or 0)
+        self._idle_fresh: tuple[list[Fill], list[Fill]] = ([], [])
+        """Meanwhile the newest fills, which have no places yet."""
+        self._idle: tuple[deque[_Idle], deque[_Idle]] = (deque(), deque())
+        """And those before them."""
+        self._idle_counts = [0, 0]
+        self._idle_kept = kept or 0
         self._idle_until_us = UNKNOWN_US
         """Just after the newest that there ever was of them."""
         self.idle_since_us = UNKNOWN_US
@@ -161,6 +174,7 @@ class AccountBook:
 
     def next_seq(self, o: int) -> int:
         """The place of a further record."""
+        self.gather()
         self.seqs[o] += 1
         return self.seqs[o]
 
@@ -173,20 +187,35 @@ class AccountBook:
 
     def fill(self, o: int, fill: Fill) -> int:
         """A trade counts from its own time on; gives the place of its record."""
-        self.seqs[o] = seq = self.seqs[o] + 1
         if self.is_idle:
-            idle = self._idle[o]
-            idle.append(fill)
-            self._idle_seqs[o].append(seq)
-            if fill.ts_us >= self._idle_until_us:
-                self._idle_until_us = fill.ts_us + 1
+            fresh = self._idle_fresh[o]
+            fresh.append(fill)
             if not self.touched:
                 self.touch()
-            if len(idle) > self._idle_limit:
-                self._shorten(o)
-        else:
-            self.count(o, move_of(fill, seq))
+            return self.seqs[o] + len(fresh)
+        self.seqs[o] = seq = self.seqs[o] + 1
+        self.count(o, move_of(fill, seq))
         return seq
+
+    def gather(self) -> None:
+        """Give those fills their places that came while nobody sends what they could be held against."""
+        for o, fresh in enumerate(self._idle_fresh):
+            if fresh:
+                self._put_idle(o, list(fresh), self.seqs[o] + 1)
+                self.seqs[o] += len(fresh)
+                fresh.clear()
+
+    def _put_idle(self, o: int, fills: Sequence[Fill | Move], first_seq: int) -> None:
+        """Only the newest are kept, should somebody begin to send what they could be held against."""
+        until_us = max(map(_ts_us, fills)) + 1
+        self._idle_until_us = max(self._idle_until_us, until_us)
+        idle = self._idle[o]
+        idle.append(_Idle(fills, first_seq, until_us))
+        self._idle_counts[o] += len(fills)
+        while idle and self._idle_counts[o] - len(idle[0].fills) >= self._idle_kept:
+            gone = idle.popleft()
+            self._idle_counts[o] -= len(gone.fills)
+            self.know_since(gone.until_us)
 
     def count(self, o: int, move: Move) -> None:
         """One more movement, to be counted when something is due."""
@@ -204,13 +233,6 @@ class AccountBook:
         if not self.touched:
             self.touch()
 
-    def _shorten(self, o: int) -> None:
-        """Nobody sends what fills could be held against: only the newest are kept, should somebody begin to."""
-        idle, seqs = self._idle[o], self._idle_seqs[o]
-        gone = len(idle) - self._idle_limit // 2
-        self.know_since(max(map(_ts_us, idle[:gone])) + 1)
-        del idle[:gone], seqs[:gone]
-
     def know_since(self, ts_us: int) -> None:
         """What moved before that time is not known."""
         self.orders.since_us = max(self.orders.since_us, ts_us)
@@ -224,14 +246,15 @@ class AccountBook:
 
     def promises_changed(self) -> None:
         """Something was heard for the first time."""
+        self.gather()
         self.promises.changed()
         if self.is_idle and self.promises.anything_but_fills():
             self.is_idle = False
             for o in (0, 1):
-                for kept, seq in zip(self._idle[o], self._idle_seqs[o], strict=True):
-                    self.count(o, kept if isinstance(kept, Move) else move_of(kept, seq))
+                for fills, first_seq, _ in self._idle[o]:
+                    for seq, each in enumerate(fills, start=first_seq):
+                        self.count(o, each if isinstance(each, Move) else move_of(each, seq))
                 self._idle[o].clear()
-                self._idle_seqs[o].clear()
 
     def fold(self) -> None:
         """Count the fills on the tape."""
@@ -257,9 +280,9 @@ class AccountBook:
     def recount(self, o: int, moves: list[Move]) -> None:
         """What some records count for is not what it was: so many movements more, that may have places of before."""
         if self.is_idle:
-            self._idle[o].extend(moves)
-            self._idle_seqs[o].extend(move.seq for move in moves)
-            self._idle_until_us = max([self._idle_until_us, *(move.ts_us + 1 for move in moves)])
+            self.gather()
+            if moves:
+                self._put_idle(o, moves, 0)
             return
         self.fold()
         for move in moves:

@@ -117,6 +117,7 @@ def take(account: Account) -> BookState | None:
     if book is None or not book.touched:
         return None
     book.touched = False
+    book.gather()
     if book.rewrite:
         book.rewrite = False
         book.begin_changes()
@@ -135,6 +136,7 @@ def whole(account: Account) -> BookState:
     """All that is kept in a book."""
     book = account.book
     assert book is not None
+    book.gather()
     if not book.is_idle:
         with localcontext(EXACT):
             book.fold()

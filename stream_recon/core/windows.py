@@ -16,6 +16,7 @@ that stand, with their nets, and the chain they belong to.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_recon.core.accounts import Feeds
@@ -227,13 +228,13 @@ class Windows:
         agreeing, book.agreeing = book.agreeing, []
         paired, paired_us, book.paired, book.paired_us = book.paired, book.paired_us, [], []
         places: dict[tuple[str, int, int], list[Move | Fill]] = {}
-        for fill, ts_us in zip(paired, paired_us, strict=True):
-            place = fill.instrument, ts_us // length_us, 1
-            trades = places.get(place)
-            if trades is None:
-                places[place] = [fill]
+        if paired:
+            number = min(paired_us) // length_us
+            if max(paired_us) // length_us == number and len(set(map(_instrument, paired))) == 1:
+                places[paired[0].instrument, number, 1] = paired  # as most are
             else:
-                trades.append(fill)
+                for fill, ts_us in zip(paired, paired_us, strict=True):
+                    places.setdefault((fill.instrument, ts_us // length_us, 1), []).append(fill)
         for ts_us, sign, move in agreeing:
             places.setdefault((move.instrument, ts_us // length_us, sign), []).append(move)
         for (subject, number, sign), trades in places.items():
@@ -523,6 +524,9 @@ class Windows:
     def expire(self, book: Book, number: int) -> None:
         """Let a window go one horizon after it."""
         self.expiry.setdefault(book.feeds, {}).setdefault(number, set()).add(book.name)
+
+
+_instrument = attrgetter("instrument")
 
 
 def _uneven(window: Window) -> bool:
