@@ -47,10 +47,9 @@ class Feeds:
 
     def remember(self, ts_us: int, key: str) -> None:
         """Let `key` be forgotten one horizon after its time."""
-        minute = ts_us // MINUTE_US
-        keys = self.expiry.get(minute)
+        keys = self.expiry.get(ts_us // MINUTE_US)
         if keys is None:
-            self.expiry[minute] = [key]
+            self.expiry[ts_us // MINUTE_US] = [key]
         else:
             keys.append(key)
 
@@ -100,8 +99,8 @@ class Directory:
         self.opened: Callable[[Account], None] | None = None
         """Told of each new account."""
         self.feeds: dict[tuple[Clock, Clock, str | None, str | None], Feeds] = {}
-        self.terms: dict[tuple[int, int], Terms] = {}
-        """By the contracts, which are the same objects as long as `contracts` is."""
+        self.shared: dict[tuple[str, int, int], tuple[Feeds, Terms]] = {}
+        """By venue and contracts, which are the same objects as long as `contracts` is."""
         self.clocks: dict[tuple[Origin, Stream, str, tuple[str, ...] | None], Clock] = {}
         self.pairs: dict[tuple[Clock, Clock], None] = {}
         """Of each stream, the clocks that stand against each other."""
@@ -112,11 +111,12 @@ class Directory:
         account = self.accounts.get((venue, account_id))
         if account is None:
             internal, exchange = (self.contracts.of(origin, venue, account_id) for origin in ORIGINS)
-            clocks = self.clock("fills", venue, account_id, internal), self.clock("fills", venue, account_id, exchange)
-            promises = internal.fills, exchange.fills
-            self.pairs[clocks] = None
-            feeds = self.feeds.setdefault((*clocks, *promises), Feeds(clocks, promises))
-            terms = self.terms.setdefault((id(internal), id(exchange)), terms_of(internal, exchange))
+            known = self.shared.get((venue, id(internal), id(exchange)))
+            if known is None:
+                known = self.shared[venue, id(internal), id(exchange)] = self._share(
+                    venue, account_id, internal, exchange
+                )
+            feeds, terms = known
             account = Account(account_of(venue, account_id), feeds, (internal, exchange), terms)
             account.heard = self.heard.setdefault(venue, (set(), set()))
             self.accounts[venue, account_id] = account
@@ -124,6 +124,16 @@ class Directory:
             if self.opened is not None:
                 self.opened(account)
         return account
+
+    def _share(
+        self, venue: str, account_id: str, internal: FeedContract, exchange: FeedContract
+    ) -> tuple[Feeds, Terms]:
+        """What accounts of a venue under these contracts have in common."""
+        clocks = self.clock("fills", venue, account_id, internal), self.clock("fills", venue, account_id, exchange)
+        promises = internal.fills, exchange.fills
+        self.pairs[clocks] = None
+        feeds = self.feeds.setdefault((*clocks, *promises), Feeds(clocks, promises))
+        return feeds, terms_of(internal, exchange)
 
     def named(self, name: str) -> Account:
         """The account of a name (venue|account_id), known or new."""

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from stream_recon.core.trades import Rules, TradeBook
     from stream_recon.core.watermarks import Clock
     from stream_recon.core.window_books import Matter
+    from stream_recon.domain.contracts import FeedContract
     from stream_recon.domain.discrepancies import Discrepancy
 
 
@@ -89,11 +90,8 @@ class Books:
 
     def open(self, account: Account) -> None:
         """Keep the books of a new account, unless both sides have said that there is nothing to keep them by."""
-        if all(
-            promise == "absent"
-            for contract in account.contracts
-            for promise in (contract.orders, contract.positions, contract.balances, contract.ledger)
-        ):
+        internal, exchange = account.contracts
+        if _tells_nothing_else(internal) and _tells_nothing_else(exchange):
             return
         venue, account_id = account.name.split("|", 1)
         clocks = {
@@ -539,6 +537,11 @@ def judge_parts(parts: PartsState, promises: Promises) -> Verdict:
         residual=-gap,
     )
     return Verdict([finding], [])
+
+
+def _tells_nothing_else(contract: FeedContract) -> bool:
+    """Whether nothing but fills is ever sent."""
+    return contract.orders == contract.positions == contract.balances == contract.ledger == "absent"
 
 
 def _causes_span(finding: Finding) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from stream_recon.domain.amounts import difference, to_decimal
 from stream_recon.domain.discrepancies import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from stream_recon.domain.contracts import FeedContract
     from stream_recon.domain.events import Fill
@@ -129,8 +129,15 @@ class Face(NamedTuple):
     """Only corrections and busts have been seen, not what they refer to."""
 
 
-def fold(side: Iterable[Seen]) -> Face:
+_NOTHING = Face((), amended=False, rootless=False)
+
+
+def fold(side: Sequence[Seen]) -> Face:
     """Fold corrections and busts into what they refer to: the newest (by time, then by the log) decides."""
+    if not side:
+        return _NOTHING
+    if len(side) == 1 and side[0].exec == "trade":  # as most are
+        return Face((side[0],), amended=False, rootless=False)
     roots: list[Seen] = []
     newest: Seen | None = None
     for seen in side:

@@ -264,10 +264,13 @@ def _restore_removals(lane: Lane, changes: Changes) -> None:
             account = directory.of_key(key)
             if seen is not None and account.promised[1 - o]:
                 account.clocks[1 - o].owed -= 1
-    for ts_us, key, content in changes.matched:
-        book.cases.pop(key, None)
-        book.matched[key] = content
-        directory.of_key(key).feeds.remember(ts_us, key)
+    matched, accounts, cases = book.matched, directory.by_name, book.cases or ()
+    for ts_us, key, content in changes.matched:  # of all that is restored there are most of these
+        if key in cases:
+            del book.cases[key]
+        matched[key] = content
+        account = accounts.get(key[: key.index("\x1f")]) or directory.of_key(key)
+        account.feeds.remember(ts_us, key)
     for key in changes.dropped:
         book.matched.pop(key, None)
         case = book.cases.pop(key, None)
