@@ -227,5 +227,18 @@ def test_values_are_set_while_workers_run_and_what_the_workers_refuse_is_told(
     assert answered.json["result"]["config_version"] == 3
     elsewhere = written(tmp_path, {"reconciliation": {"max_discrepancy_threshold": "0.9"}}, "elsewhere.json")
     refused = run("config", "set", "reconciliation.auto_resolve_threshold=0.8", "--config", elsewhere, env=here.env)
-    assert refused.code == 2
+    assert refused.code == 3
     assert "auto_resolve_threshold (0.8) is above max_discrepancy_threshold (0.5)" in refused.err
+
+    assert run("config", "set", "strategies.full.batch_size=null", "--by", "ann", env=here.env).code == 0
+    changed = run("config", "changes", "--output", "json", env=here.env).json
+    assert [(each["version"], each["by"], each["key"], each["value"], each["holds"]) for each in changed][:2] == [
+        (4, "ann", "strategies.full.batch_size", None, True),
+        (3, changed[1]["by"], "strategies.full.batch_size", "9", False),
+    ]
+    assert {(each["key"], each["value"], each["holds"]) for each in changed[2:]} == {
+        ("reconciliation.batch_size", "7", True), ("on_unsupported", "reject", True),
+    }  # fmt: skip
+    shown = run("config", "changes", env=here.env)
+    lines = [line.split() for line in shown.out.splitlines() if "batch_size" in line]
+    assert [(line[0], line[-1]) for line in lines] == [("4", "holds"), ("3", "replaced"), ("1", "holds")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - typer reads it at run time
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -10,11 +11,15 @@ import typer
 
 from stream_recon.cli.giving import Giving, complete, give
 from stream_recon.cli.options import (
+    BOOTSTRAP,
+    PREFIX,
+    Bootstrap,
     ConfigFile,
     Environment,
     Failure,
     Format,
     Output,
+    Prefix,
     Quiet,
     console,
     listed,
@@ -26,6 +31,7 @@ from stream_recon.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stream_recon.domain.results import ReconciliationResult
     from stream_recon.shell.configuration import Configuration, Row
 
 config = typer.Typer(
@@ -44,6 +50,18 @@ class Difference(NamedTuple):
     then_from: str | None
 
 
+class Change(NamedTuple):
+    """One value that was set while workers run; or that their file was changed, which has no key."""
+
+    version: int
+    at_us: int
+    by: str | None
+    key: str | None
+    value: object
+    holds: bool | None
+    """Whether nothing set it otherwise since; of a file it is not known here."""
+
+
 @config.command("show")
 def show(
     file: ConfigFile = None,
@@ -56,7 +74,7 @@ def show(
 ) -> None:
     """Show every value and where it comes from: what a worker that is started here and now would have.
 
-    What was set while workers run (`config set`) is theirs, and is not shown.
+    What was set while workers run (`config set`) is theirs, and shown by `config changes`.
     """
     configuration = load_configuration(file, environment)
     if type_name is not None:
@@ -165,9 +183,42 @@ def set_(
     if result is None:
         say(f"Sent as command {command.command_id}.", quiet=giving.quiet)
     elif result.status != "completed":
-        raise listed("it was refused, and what held before still does", result.errors or ["no reason was given"])
+        raise listed("it was refused, and what held before still does", result.errors or ["no reason was given"], 3)
     else:
         say(f"It holds as version {result.config_version}.", quiet=giving.quiet)
+
+
+@config.command("changes")
+def changes(
+    bootstrap: Bootstrap = BOOTSTRAP, prefix: Prefix = PREFIX, output: Output = Format.table, quiet: Quiet = False
+) -> None:
+    """List what was set while workers run, the newest first: which values, by whom, and what of it still holds."""
+    from stream_recon.cli.runs import results_of
+
+    found = changes_in(list(results_of(bootstrap, prefix).values()))
+    if output is Format.json:
+        from stream_recon.cli.answer import print_json
+
+        print_json([change._asdict() for change in found])
+    elif found:
+        _print_changes(found)
+    if not found:
+        say("Nothing was set while workers run: what `config show` shows holds.", quiet=quiet)
+
+
+def changes_in(results: list[ReconciliationResult]) -> list[Change]:
+    """What some results say was set, the newest first."""
+    found: list[Change] = []
+    set_since: set[str] = set()
+    made = [each for each in results if each.type in {"set_config", "config_file"} and each.status == "completed"]
+    for each in sorted(made, key=lambda one: -one.config_version):
+        values = each.plan["values"] if each.plan is not None else {}
+        told = each.config_version, each.start_time_us, each.issued_by
+        if each.type == "config_file":
+            found.append(Change(*told, None, None, None))
+        found += [Change(*told, key, values[key], key not in set_since) for key in sorted(values)]
+        set_since |= values.keys()
+    return found
 
 
 @config.command("reference")
@@ -254,6 +305,23 @@ def _print_differences(found: list[Difference]) -> None:
         table.add_column(column, overflow="fold", no_wrap=column == "key")
     for one in found:
         table.add_row(one.key, _text(one.now), _text(one.then), f"{one.now_from or '-'} | {one.then_from or '-'}")
+    console().print(table)
+
+
+def _print_changes(found: list[Change]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("version", "when (UTC)", "by", "key", "value", ""):
+        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    for one in found:
+        when = datetime.fromtimestamp(one.at_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        if one.key is None:
+            table.add_row(str(one.version), when, "-", "(the workers' file)", "changed", "")
+            continue
+        state = "holds" if one.holds else "replaced"
+        value = "taken back" if one.value is None else _text(one.value)
+        table.add_row(str(one.version), when, one.by or "-", one.key, value, state, style=None if one.holds else "dim")
     console().print(table)
 
 

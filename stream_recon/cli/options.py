@@ -268,13 +268,13 @@ def perhaps(kind: str) -> str:
     return f"; did you mean {meant}?" if meant is not None else "."
 
 
-def listed(what: str, problems: Sequence[str]) -> Failure:
+def listed(what: str, problems: Sequence[str], code: int = 2) -> Failure:
     """A failure with one thing that is wrong, or several, a line each."""
     if len(problems) == 1:
-        return Failure(f"{what}: {problems[0]}")
+        return Failure(f"{what}: {problems[0]}", code)
     lines = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
     more = [f"  and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
-    return Failure("\n".join([f"{what}:", *lines, *more]))
+    return Failure("\n".join([f"{what}:", *lines, *more]), code)
 
 
 def console(*, err: bool = False) -> Console:

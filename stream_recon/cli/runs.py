@@ -245,7 +245,7 @@ def runs(
     """List runs and what they came to, the newest first; and commands that were refused."""
     from stream_recon.cli.answer import print_json
 
-    found = sorted(_results(bootstrap, prefix).values(), key=lambda each: -each.start_time_us)
+    found = sorted(results_of(bootstrap, prefix).values(), key=lambda each: -each.start_time_us)
     shown = found if everything else found[:_SHOWN]
     if output is Format.json:
         print_json(shown)
@@ -268,7 +268,7 @@ def run(
 
     Exit code 0: both sides agree; 1: discrepancies, or something cannot be known, or it still runs; 3: it failed.
     """
-    _answer(_only(_results(bootstrap, prefix), run_id), output, bootstrap, prefix, certificate=True)
+    _answer(_only(results_of(bootstrap, prefix), run_id), output, bootstrap, prefix, certificate=True)
 
 
 def verify(
@@ -296,7 +296,7 @@ def verify(
     from stream_recon.shell.verifying import verify as check
 
     plan = plan_there(bootstrap, prefix, partitions)
-    known = _results(bootstrap, prefix)
+    known = results_of(bootstrap, prefix)
     if file is not None:
         try:
             result = msgspec.json.decode(file.read_bytes(), type=ReconciliationResult)
@@ -399,7 +399,7 @@ def cancel(
     giving: Giving = Giving(),
 ) -> None:
     """End a run that nobody wants any more: it has then failed, and says who ended it."""
-    whole = _only(_results(giving.bootstrap, giving.prefix), run_id).reconciliation_id
+    whole = _only(results_of(giving.bootstrap, giving.prefix), run_id).reconciliation_id
     _told({"command": "cancel", "run_id": whole}, giving)
 
 
@@ -423,10 +423,11 @@ def _told(fields: dict[str, Any], giving: Giving) -> None:
     elif result.status == "completed":
         console().print(f"{'; '.join(result.notes) or 'Done'}.", style="green")
     if result.status != "completed":
-        raise Failure("; ".join(result.errors), code=1)
+        raise Failure("; ".join(result.errors), code=3)
 
 
-def _results(bootstrap: str, prefix: str) -> dict[str, ReconciliationResult]:
+def results_of(bootstrap: str, prefix: str) -> dict[str, ReconciliationResult]:
+    """All runs and what they came to, by id."""
     from stream_recon.shell.settings import WorkerSettings
     from stream_recon.shell.verifying import read_results
 
