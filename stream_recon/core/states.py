@@ -24,19 +24,20 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from stream_recon.core.findings import OF_BOTH, Finding, Unknown, Verdict
+from stream_recon.core.both import differences, sum_up
+from stream_recon.core.findings import Unknown, Verdict
 from stream_recon.core.movements import ZERO, Key, balance_deltas, position_delta, position_key, untold
 from stream_recon.core.sights import (
     END,
     Axis,
     Doubts,
-    Gap,
     Mark,
     Sight,
     fold,
     rounding,
     step_between,
 )
+from stream_recon.core.steps import AMOUNT, Step, finding_of
 from stream_recon.core.tracks import (
     End,
     Equal,
@@ -51,9 +52,8 @@ from stream_recon.core.tracks import (
     say_zero,
     time_of,
 )
-from stream_recon.domain.amounts import plain, to_decimal
-from stream_recon.domain.discrepancies import FieldDifference, Interval
-from stream_recon.domain.events import ORIGINS, Anchor, SnapshotEnd
+from stream_recon.domain.amounts import to_decimal
+from stream_recon.domain.events import ORIGINS, SnapshotEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,34 +63,17 @@ if TYPE_CHECKING:
     from stream_recon.core.ledger import Entry
     from stream_recon.core.movements import Move
     from stream_recon.core.promises import Class, Promises
-    from stream_recon.domain.discrepancies import Kind, Reason
+    from stream_recon.domain.discrepancies import Reason
     from stream_recon.domain.events import Stream
     from stream_recon.domain.instruments import Instrument
 
 KINDS = ("position", "balance")
-AMOUNT = {"position": "qty", "balance": "total"}
-MISMATCH: dict[str, Kind] = {"position": "position_mismatch", "balance": "balance_mismatch"}
 OF_TRADES = frozenset({"trade", "fee", "realized_pnl"})
 """Reasons of ledger entries that tell what trades moved; they move nothing in a ledger of non-trades."""
 RECENT_KEPT = 1_000
 """Fills that are remembered by name before any snapshot was tied to one."""
-PAIRS_LIMIT = 20_000
-"""Of so many possible states of two snapshots, taken together, nothing is concluded."""
 SIGHTS_KEPT = 1_000
 """Snapshots of one key and comparison that can be judged anew; older ones are summed up."""
-
-
-class Step(NamedTuple):
-    """The residual changed from one snapshot to the next."""
-
-    before: Sight
-    after: Sight
-    from_us: int
-    to_us: int
-    """What the later one rests on lies between these times."""
-    residual: Decimal
-    gap: Gap | None = None
-    """Where the snapshots of both origins are held against each other: whose the later one is, and against which."""
 
 
 class Doubt(NamedTuple):
@@ -512,64 +495,13 @@ class States:
 
     def _conclude(self, track: Track, step: Step, verdict: Verdict) -> None:
         """The residual changed: a break, unless movements may be unknown."""
-        compared, before, after, residual = track.compared, step.before, step.after, step.residual
-        known_us = after.ts_us + (self.promises.within_us if compared == OF_BOTH else 0)
-        span_us = (step.from_us - self.promises.within_us, step.to_us + self.promises.within_us)
+        within_us = self.promises.within_us
         for doubt in self._doubts(track):
-            if doubt.lies_in(*span_us):
-                key = (*track.key, after.label)
-                verdict.unknown.append(Unknown(doubt.reason, doubt.origin, doubt.stream, compared, key))
+            if doubt.lies_in(step.from_us - within_us, step.to_us + within_us):
+                key = (*track.key, step.after.label)
+                verdict.unknown.append(Unknown(doubt.reason, doubt.origin, doubt.stream, track.compared, key))
                 return
-        kind, key = track.kind, track.key
-        snapshot = after.snapshot
-        assert isinstance(snapshot, Snapshot)
-        told = [end.snapshot for end in (before, after)]
-        value = to_decimal(snapshot.value)
-        explained, reported = value - residual, value
-        from_us = step.from_us
-        if step.gap is not None:
-            other = step.gap.other.snapshot
-            assert isinstance(other, Snapshot)
-            ours, theirs = (snapshot, other) if step.gap.origin == 0 else (other, snapshot)
-            explained, reported = to_decimal(ours.value), to_decimal(theirs.value)
-            told = [ours, theirs]
-            from_us = before.ts_us or step.from_us
-        names = {"instrument": key[0], "position_side": key[1]} if kind == "position" else {"asset": key[0]}
-        source = track.sources.fills if track.sources.fills is not None else track.sources.ledger
-        what = key[0] if kind == "balance" or key[1] == "net" else f"{key[0]} {key[1]}"
-        verdict.breaks.append(
-            Finding(
-                kind=MISMATCH[kind],
-                identity="position" if kind == "position" else "balance",
-                compared=compared,
-                key=(
-                    *key,
-                    after.label,
-                    *_moment(snapshot.anchor),
-                    *(("internal",) if step.gap is not None and step.gap.origin == 0 else ()),
-                ),
-                names=names,
-                event_us=after.ts_us,
-                due_us=max(step.to_us, known_us) + self.promises.wait_us,
-                cause=_sentence(kind, what, compared, source, plain(residual)),
-                fields=[FieldDifference(AMOUNT[kind], plain(explained), plain(reported), plain(explained - reported))],
-                evidence=[each.told for each in told if isinstance(each, Snapshot) and each.told is not None],
-                interval=Interval(from_us, step.to_us, before.label, after.label),
-                residual=residual,
-                tolerance=before.tolerance + after.tolerance,
-                span_us=(min(span_us[0], before.ts_us - self.promises.within_us), span_us[1]),
-                wide_us=self._ambiguous_since(track, before),
-                signs=(1, -1) if source == 1 and compared != OF_BOTH else (-1, 1),
-            )
-        )
-
-    @staticmethod
-    def _ambiguous_since(track: Track, before: Sight) -> int:
-        """Since when each snapshot up to that one may have seen several states: what changed then may show only now."""
-        at = bisect_right(track.sights, before.ts_us, key=_sight_time)
-        while at > 0 and len(track.sights[at - 1].drifts) > 1:
-            at -= 1
-        return track.sights[at - 1].ts_us if at > 0 else 0
+        verdict.breaks.append(finding_of(track, step, within_us, self.promises.wait_us))
 
     def _doubts(self, track: Track) -> Iterator[Doubt]:
         """Why movements may be unknown, and when."""
@@ -597,7 +529,7 @@ class States:
         yield Doubt("SEQ_GAP", o, stream, partial(self.doubted.has_hole, o))
         yield Doubt("SCHEMA_ERROR", o, stream, partial(self.doubted.has_unread, o, stream))
 
-    # -- equal --------------------------------------------------------------------------------------------------------
+    # -- both ---------------------------------------------------------------------------------------------------------
 
     def _say_equal(self, state: KeyState, kind: str, key: Key, until_us: int, verdict: Verdict) -> int:
         """Where snapshots of one origin lie between two of the other, both must have the same drift.
@@ -608,76 +540,11 @@ class States:
         theirs = next((t for t in state.tracks if t.origin == 1), None)  # cross, if it is made
         if ours is None or theirs is None:
             return -1
-        equal = state.equal
-        seen = (ours.narrowed, theirs.narrowed)
-        if seen != equal.seen:
-            equal = state.equal = Equal()
-            equal.seen = seen
-        if not equal.runs:
-            self._begin_equal(state, ours, theirs)
-        self._fill_gaps(equal, ours, theirs, until_us)
-        # Both are held against movements that count for both.
-        common = Track(kind, key, 0, "exchange", self._sources(kind, (0, 1)))
-        spans = {id(gap.sight): gap for gap in equal.gaps}
-        agrees = max((n for n, run in enumerate(equal.runs) if run.allows_none()), default=-1)
-        for before, after in pairwise(equal.runs[max(agrees, 0) :]):  # what differed before they agreed again is over
-            gap = spans[id(after.first)]
-            residual = step_between(before.shown(before.last), after.shown(after.first))
-            self._conclude(common, Step(before.last, after.first, gap.from_us, gap.to_us, residual, gap), verdict)
-        return equal.runs[agrees].first.ts_us if agrees >= 0 else -1
-
-    @staticmethod
-    def _begin_equal(state: KeyState, ours: Track, theirs: Track) -> None:
-        equal = state.equal
-        if state.equal_base is not None:
-            equal.runs.append(state.equal_base.copy())
-        else:
-            fold(equal.runs, Sight("opening", 0, {ZERO}, ZERO, ZERO))
-        equal.at = [bisect_right(track.sights, state.equal_base_us, key=_sight_time) for track in (ours, theirs)]
-
-    def _fill_gaps(self, equal: Equal, ours: Track, theirs: Track, until_us: int) -> None:
-        """Go on, in order, as far as is known what each snapshot lies between."""
-        within_us = self.promises.within_us
-        while True:
-            heads = [
-                (track.sights[at].ts_us, o, at)
-                for o, (track, at) in enumerate(zip((ours, theirs), equal.at, strict=True))
-                if at < len(track.sights)
-            ]
-            if not heads:
-                return
-            ts_us, o, at = min(heads)
-            track, other = (ours, theirs) if o == 0 else (theirs, ours)
-            first = bisect_left(other.sights, ts_us - within_us, key=_sight_time)
-            if ts_us + within_us > until_us or first == len(other.sights):
-                return  # what it lies between is not known yet
-            equal.at[o] += 1
-            last = bisect_right(other.sights, ts_us + within_us, key=_sight_time) - 1
-            if last >= 0:
-                self._fill_gap(equal, (o, track, track.sights[at]), other, (other.sights[last], other.sights[first]))
-
-    @staticmethod
-    def _fill_gap(equal: Equal, own: tuple[int, Track, Sight], other: Track, near: tuple[Sight, Sight]) -> None:
-        """By how much the drift of a snapshot differs from those of the other side near by."""
-        o, track, sight = own
-        run = track.run_of[id(sight)]
-        theirs = {drift for side in near for drift in other.run_of[id(side)].of(side)}
-        ours = run.of(sight)
-        if len(ours) * len(theirs) > PAIRS_LIMIT:
-            return  # it may have seen too many states; when later ones have told which, this is done anew
-        sign = 1 if o else -1
-        shown = {
-            sign * (one - two)
-            for one in run.shown(sight)
-            for two in {drift for side in near for drift in other.run_of[id(side)].shown(side)}
-        }
-        wide = sight.tolerance + max(side.tolerance for side in near)
-        at_us = [sight.ts_us, *(side.ts_us for side in near)]
-        possible = {sign * (one - two) for one in ours for two in theirs}
-        gap = Sight(sight.label, sight.ts_us, possible, wide, min(shown, key=abs), sight.snapshot)
-        nearest = min(near, key=lambda side: abs(side.ts_us - sight.ts_us))
-        equal.gaps.append(Gap(gap, min(at_us), max(at_us), o, nearest))
-        fold(equal.runs, gap)
+        steps, agreed_us = differences(state, ours, theirs, until_us, self.promises.within_us)
+        common = Track(kind, key, 0, "exchange", self._sources(kind, (0, 1)))  # of movements that count for both
+        for step in steps:
+            self._conclude(common, step, verdict)
+        return agreed_us
 
     def summed_up_us(self, subject: tuple[str, ...], *, of_both: bool) -> int:
         """Before which time nothing can be judged anew of a subject, or of how the snapshots of both differ."""
@@ -692,7 +559,7 @@ class States:
         """Sum up what is older than that time, or more than is kept; what was concluded from it stands."""
         for state in self.keys.values():
             limits_us = [_limit_us(state.snapshots[o], before_us) for o in (0, 1)]
-            self._sum_up_equal(state, max(limits_us))
+            sum_up(state, max(limits_us))
             for o in (0, 1):
                 self._trim_snapshots(state, o, limits_us[o])
         keep_us = before_us - 2 * self.promises.within_us
@@ -704,22 +571,6 @@ class States:
                 doubts.trim(keep_us)
             self.anchors[o] = {anchor: mark for anchor, mark in self.anchors[o].items() if mark[0] >= keep_us}
             self.ends[o] = {name: end for name, end in self.ends[o].items() if end.ts_us >= keep_us or end.count < 0}
-
-    @staticmethod
-    def _sum_up_equal(state: KeyState, limit_us: int) -> None:
-        """How both differed where that rests on snapshots that go."""
-        gaps = state.equal.gaps
-        gone = max((n for n, gap in enumerate(gaps, 1) if gap.from_us < limit_us), default=0)
-        if not gone:
-            return
-        runs = [] if state.equal_base is None else [state.equal_base]
-        if not runs:
-            fold(runs, Sight("opening", 0, {ZERO}, ZERO, ZERO))
-        for gap in gaps[:gone]:
-            fold(runs, gap.sight)
-        state.equal_base, state.equal_base_us = runs[-1], gaps[gone - 1].sight.ts_us
-        del gaps[:gone]  # the rest too may go before it is judged anew
-        state.equal.seen = ()
 
     def _trim_snapshots(self, state: KeyState, o: int, before_us: int) -> None:
         kept = state.snapshots[o]
@@ -761,19 +612,5 @@ def _ever(_: int, __: int) -> bool:
     return True
 
 
-def _moment(anchor: Anchor | None) -> tuple[str, ...]:
-    """What tells snapshots that are anchored to fills of one id apart."""
-    return (anchor.instrument, anchor.side, anchor.when) if anchor is not None else ()
-
-
 def _class(kind: str) -> Class:
     return "position" if kind == "position" else "balance"
-
-
-def _sentence(kind: str, what: str, compared: str, source: int | None, residual: str) -> str:
-    """What is wrong, in one sentence."""
-    if compared == OF_BOTH:
-        return f"the {kind} of {what} at the exchange and in our books moved apart by {residual}"
-    whose = {0: "our", 1: "the exchange's own", None: "no"}[source]
-    teller = "the exchange" if compared.startswith("exchange") else "our books"
-    return f"the {kind} of {what} that {teller} reported moved by {residual} more than {whose} movements explain"

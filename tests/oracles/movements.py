@@ -80,9 +80,10 @@ def is_trade(fill: Event) -> bool:
 
 def kind_of(instrument: str, instruments: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
     """What is known of an instrument: by its name, else by the first pattern that matches; nothing: {}."""
-    if instrument in instruments:
-        return instruments[instrument]
-    return next((what for pattern, what in instruments.items() if fnmatchcase(instrument, pattern)), {})
+    matching = [pattern for pattern in instruments if fnmatchcase(instrument, pattern)]
+    names = [instrument] if instrument in instruments else matching
+    known = instruments[names[0]] if names else {}
+    return {field: said.replace("{instrument}", instrument) for field, said in known.items()}
 
 
 def signed(fill: Event) -> Decimal:
