@@ -396,7 +396,7 @@ def test_people_acknowledge_and_resolve_from_the_command_line(small: Small) -> N
     assert run("ack", name[:12], "--by", "ann", "-m", "asked the venue", env=small.env).code == 0
     assert run("resolve", name[:12], "--by", "bob", env=small.env).code == 0
     again = run("resolve", name[:12], "--by", "bob", env=small.env)
-    assert again.code == 1
+    assert again.code == 3
     assert "it is RESOLVED" in again.err
     left = run("breaks", "-o", "json", env=small.env).json["breaks"]
     assert [each["alert_id"] for each in left] == [each["alert_id"] for each in breaks[1:]]
