@@ -333,6 +333,7 @@ class FileComparison:
         for _, stream, beat in self.lane.trusted_heartbeats(ended):
             self.lane.step(beat_batch(stream, beat, self._names))
         self.lane.tick(ended)
+        self.lane.conditions.say_exactly()
         self.take()
         return Outcome(list(self._newest.values()), self._rejected, lines, dict(self.lane.counts), self.heard.unused())
 

@@ -190,14 +190,42 @@ def test_real_recordings_have_exactly_their_true_breaks_under_the_contracts_of_t
     assert done.json["summary"]["records"] == len(events.read_text().splitlines())
 
 
-def test_the_examples_know_spot_pairs_that_are_not_in_the_recording(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pair", ["@142", "PURR/USDC", "UBTC/USDC"])
+def test_the_examples_know_spot_pairs_that_are_not_in_the_recording(tmp_path: Path, pair: str) -> None:
     """Another pair of the venue, whose fees are charged in what it trades: a perpetual's fee would not count."""
     renamed = tmp_path / "events.jsonl"
-    renamed.write_text((DATA / "hyperliquid" / "events.jsonl").read_text().replace('"@107"', '"@142"'))
+    renamed.write_text((DATA / "hyperliquid" / "events.jsonl").read_text().replace('"@107"', f'"{pair}"'))
     contracts, instruments = EXAMPLES / "contracts" / "hyperliquid.yaml", EXAMPLES / "instruments.json"
     done = run("reconcile", renamed, "--contracts", contracts, "--instruments", instruments, "--output", "json")
-    assert [(each["instrument"], each["residual"]) for each in done.json["breaks"]] == [("@142", "-195.98118408")]
+    assert [(each["instrument"], each["residual"]) for each in done.json["breaks"]] == [(pair, "-195.98118408")]
     assert done.json["conditions"] == []
+
+
+@pytest.mark.parametrize("recording", ["hyperliquid", "binance_usdm"])
+def test_a_recording_in_which_we_never_speak_does_not_agree(tmp_path: Path, recording: str) -> None:
+    theirs = tmp_path / "events.jsonl"
+    lines = (DATA / recording / "events.jsonl").read_text().splitlines(keepends=True)
+    theirs.write_text("".join(line for line in lines if '"origin":"exchange"' in line))
+    contracts, instruments = EXAMPLES / "contracts" / f"{recording}.yaml", EXAMPLES / "instruments.json"
+    done = run("reconcile", theirs, "--contracts", contracts, "--instruments", instruments, "--output", "json")
+    assert (done.code, done.json["breaks"]) == (1, [])
+    accounts = {json.loads(line)["account_id"] for line in lines}
+    said = [(each["reason"], each["origin"], each["stream"], each["waiting"]) for each in done.json["conditions"]]
+    assert ("NEVER_SENT", "internal", "fills", len(accounts)) in said
+
+
+def test_how_many_wait_is_told_exactly_in_the_end(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    lines = (DATA / "hyperliquid" / "events.jsonl").read_text().splitlines(keepends=True)
+    gone = {f'"event_id":"internal:fill:row-{number}"' for number in (600, 620, 640, 660, 680)}
+    kept = [line for line in lines if not any(name in line for name in gone)]
+    assert len(kept) == len(lines) - len(gone)
+    events.write_text("".join(kept))
+    contracts, instruments = EXAMPLES / "contracts" / "hyperliquid.yaml", EXAMPLES / "instruments.json"
+    done = run("reconcile", events, "--contracts", contracts, "--instruments", instruments, "--output", "json")
+    [condition] = done.json["conditions"]
+    assert (condition["reason"], condition["waiting"]) == ("ANCHOR_MISSING", 5)
+    assert condition["cause"].startswith("5 comparisons")
 
 
 @pytest.mark.parametrize(("assets", "said"), [

@@ -416,13 +416,21 @@ class Sifter:
     def _pair(self) -> None:
         """Find the keys that are not told once by each side, alike and at about the same time."""
         self.apart_us = min((each.grace_us for each in chain(*(s.values() for s in self.speakers))), default=0) // 2
-        sides = " UNION ALL ".join(
-            f"SELECT key, said, at_us FROM told_{number} WHERE at_us IS NOT NULL"  # noqa: S608
-            for number in range(len(self.files))
-        )
         once_each = SIDES["internal"] ^ SIDES["exchange"]
+        proven = "SELECT key, said, at_us FROM told_{} WHERE at_us IS NOT NULL"
+        sides = [proven.format(number) for number in range(len(self.files))]
+        if len(sides) > 1:  # of one origin each; a join and two counts take half as long as one count over both
+            ours, theirs = sides
+            self.base.execute(
+                f"""INSERT INTO kept SELECT coalesce(a.key, b.key) FROM ({ours}) a FULL JOIN ({theirs}) b USING (key)
+                    WHERE a.said IS NULL OR b.said IS NULL OR xor(a.said, b.said) <> {once_each}
+                        OR abs(a.at_us - b.at_us) > {self.apart_us}"""  # noqa: S608
+            )
+            for side in sides:
+                self.base.execute(f"INSERT INTO kept SELECT key FROM ({side}) GROUP BY key HAVING count(*) > 1")  # noqa: S608
+            return
         self.base.execute(
-            f"""INSERT INTO kept SELECT key FROM ({sides}) GROUP BY key
+            f"""INSERT INTO kept SELECT key FROM ({sides[0]}) GROUP BY key
                 HAVING count(*) <> 2 OR bit_xor(said) <> {once_each}
                     OR max(at_us) - min(at_us) > {self.apart_us}"""  # noqa: S608
         )

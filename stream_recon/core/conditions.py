@@ -197,6 +197,8 @@ class Conditions:
         self.unread: dict[tuple[int, Stream, str], Unread] = {}
         self.unread_open: set[tuple[int, Stream, str]] = set()
         """Those whose newest span has no end yet."""
+        self.unsaid: dict[str, FeedCondition] = {}
+        """What stands, by id, as it would be said now: it changed by too little to be worth it."""
         self.beyond: dict[tuple[int, str], int] = {}
         self.unknown: dict[Named, int] = {}
         """How many positions, balances, orders and ledger entries cannot be judged, by why."""
@@ -461,34 +463,43 @@ class Conditions:
 
     def _say(self, named: Named, since_us: int, waiting: int, cause: str) -> None:
         name = self._id(named)
+        condition = FeedCondition(
+            alert_id=name,
+            version=0,
+            transition="OPENED",
+            status="OPEN",
+            reason=named.reason,
+            severity=_SEVERITY[named.reason],
+            origin=named.origin,
+            source=named.source,
+            stream=named.stream,
+            partition=self.partition,
+            account=named.account,
+            since_us=since_us,
+            waiting=waiting,
+            cause=cause,
+        )
         known = self.register.newest.get(name)
         if isinstance(known, FeedCondition) and self.register.stands(name) and waiting < 2 * max(known.waiting, 1):
-            return  # said already; again only when it holds up twice as much
-        self.register.assert_open(
-            FeedCondition(
-                alert_id=name,
-                version=0,
-                transition="OPENED",
-                status="OPEN",
-                reason=named.reason,
-                severity=_SEVERITY[named.reason],
-                origin=named.origin,
-                source=named.source,
-                stream=named.stream,
-                partition=self.partition,
-                account=named.account,
-                since_us=since_us,
-                waiting=waiting,
-                cause=cause,
-            )
-        )
+            self.unsaid[name] = condition  # said already; again only when it holds up twice as much
+            return
+        self.unsaid.pop(name, None)
+        self.register.assert_open(condition)
+
+    def say_exactly(self) -> None:
+        """Say what has changed since of what was said: there will be no more."""
+        for name, condition in self.unsaid.items():
+            if self.register.stands(name):
+                self.register.assert_open(condition)
+        self.unsaid = {}
 
     def _clear(self, named: Named) -> None:
+        self.unsaid.pop(self._id(named), None)
         self.register.clear(self._id(named))
 
 
 def _waits(clock: Clock, owed: int) -> str:
-    if clock.stream == "fills":
+    if clock.owed:
         return f"{owed} of the other side wait"
     return "1 account waits" if owed == 1 else f"{owed} accounts wait"
 

@@ -210,6 +210,8 @@ class Lane:
                 if idle_us is not None:
                     ahead_us = other.watermark_us - clock.watermark_us
                     self.conditions.silent(clock, self._silent_us(clock, idle_us), ahead_us, clock.owed)
+                    if not clock.owed and clock.slowest() is None and idle_us >= clock.contract.stale_after_us:
+                        self._never_heard(clock, idle_us)
         for clock in self.directory.clocks.values():
             idle_us = at_end_us.get((clock.origin, clock.stream))
             if idle_us is not None and clock.stream != "fills" and idle_us >= clock.contract.stale_after_us:
@@ -218,6 +220,12 @@ class Lane:
                     self.conditions.silent(clock, self._silent_us(clock, idle_us), 0, owed)
         self.conditions.confirm_gaps()
         self.windows.settle()
+
+    def _never_heard(self, clock: Clock, idle_us: int) -> None:
+        """Positions and balances wait for fills too; the other side need not send any that would be missed."""
+        accounts = self.books.waiting_for(clock)
+        if accounts:
+            self.conditions.silent(clock, idle_us, 0, accounts)
 
     def _silent_us(self, clock: Clock, idle_us: int) -> int:
         """How long a feed has been silent by Kafka's time, the topic having been read to its end."""

@@ -84,9 +84,11 @@ def position_key(instrument: str, position_side: PositionSide | str | None) -> K
 
 
 def position_delta(move: Move, instrument: Instrument | None) -> Decimal:
-    """How a move changes its position: a spot fee that is charged in the base asset is part of it."""
+    """How a move changes its position: a spot fee that is charged in what is traded is part of it."""
     delta = move.signed_qty()
-    if move.fee and instrument is not None and instrument.kind == "spot" and move.fee_asset == instrument.base:
+    if instrument is None or instrument.kind != "spot":
+        return delta
+    if move.fee and move.fee_asset in {instrument.base, move.instrument}:
         delta = EXACT.subtract(delta, move.signed_fee())
     return delta
 
@@ -95,7 +97,8 @@ def balance_deltas(move: Move, instrument: Instrument) -> dict[str, Decimal]:
     """How a move changes balances, by asset.
 
     spot: base and quote change hands; else the settlement asset takes the realised profit. The fee is paid in
-    `fee_asset`; where that is not told, in the settlement or quote asset.
+    `fee_asset`; where that is not told, in the settlement or quote asset. Some venues call what is traded by the name
+    of the pair, in fees too.
     """
     found: dict[str, Decimal] = {}
     if instrument.kind == "spot":
@@ -110,6 +113,8 @@ def balance_deltas(move: Move, instrument: Instrument) -> dict[str, Decimal]:
         assert instrument.settle is not None
         found[instrument.settle] = _signed(move.sign, move.realized_pnl or "0")
     pays = move.fee_asset or instrument.settle or instrument.quote
+    if pays == move.instrument and instrument.kind == "spot":
+        pays = instrument.base
     assert pays is not None
     found[pays] = EXACT.subtract(found.get(pays, ZERO), move.signed_fee())
     return found

@@ -93,7 +93,8 @@ def signed(fill: Event) -> Decimal:
 
 def moves_position(fill: Event, kind: Mapping[str, str]) -> Effect:
     """How a fill moves its position: a spot fee that is charged in the base asset is part of it."""
-    in_base = kind.get("kind") == "spot" and fill.get("fee") and fill.get("fee_asset") == kind["base"]
+    traded = {kind["base"], fill["instrument"]} if kind.get("kind") == "spot" else set()
+    in_base = fill.get("fee") and fill.get("fee_asset") in traded
     delta = signed(fill) - (Decimal(fill["fee"]) if in_base else ZERO)
     return {(fill["instrument"], fill.get("position_side") or "net"): delta}
 
@@ -106,7 +107,10 @@ def moves_balance(fill: Event, kind: Mapping[str, str]) -> Effect:
         effect[kind["quote"],] -= signed(fill) * Decimal(fill["price"])
     else:
         effect[kind["settle"],] += Decimal(fill.get("realized_pnl") or 0)
-    effect[fill.get("fee_asset") or kind.get("settle") or kind["quote"],] -= Decimal(fill.get("fee") or 0)
+    asset = fill.get("fee_asset") or kind.get("settle") or kind["quote"]
+    if kind["kind"] == "spot" and asset == fill["instrument"]:
+        asset = kind["base"]
+    effect[asset,] -= Decimal(fill.get("fee") or 0)
     return effect
 
 
