@@ -15,6 +15,7 @@ from msgspec import Struct
 from stream_recon.core.findings import Told
 from stream_recon.core.movements import Key, position_key
 from stream_recon.core.sights import Gap, Run, Sight, fold
+from stream_recon.domain.amounts import to_decimal
 from stream_recon.domain.events import ORIGINS, Anchor, Balance, Position
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Track:
 
     def take(self, sight: Sight) -> None:
         """One more, not before the last."""
-        if not self.runs and abs(sight.likely) <= sight.tolerance:
+        if not self.runs and abs(sight.likely) <= sight.tolerance and _has_moved(sight):
             sight.drifts = {sight.likely}
         if fold(self.runs, sight):
             self.narrowed += 1
@@ -145,6 +146,11 @@ class KeyState:
         """Something came late: all that is kept has to be judged anew."""
         self.summed_up_us = -1
         """What was concluded from what is older cannot be judged anew."""
+
+
+def _has_moved(sight: Sight) -> bool:
+    """Whether there is anything that explains a snapshot from nothing: that nothing moved yet explains nothing."""
+    return not isinstance(sight.snapshot, Snapshot) or to_decimal(sight.snapshot.value) != sight.likely
 
 
 def time_of(snapshot: Snapshot) -> int:

@@ -174,14 +174,15 @@ class Comparison:
         found = {}
         snapshots = self.snapshots()
         for key, seen in snapshots.items():
-            sights = []
+            sights, opening = [], None
             for snapshot in sorted(seen, key=lambda each: (each.ts_us, ALWAYS if each.place is None else each.place)):
                 if self.is_due(snapshot.ts_us):
+                    opening = opening or snapshot
                     sights.append(self.sight(key, snapshot))
                 else:
                     self.unknown("WAITING", key, snapshot.label)
-            if sights and abs(sights[0].likely) <= sights[0].tolerance:
-                sights[0].drifts = {sights[0].likely}
+            if opening and abs(sights[0].likely) <= sights[0].tolerance and sights[0].likely != opening.value:
+                sights[0].drifts = {sights[0].likely}  # something had moved, and explains it from nothing
             found[key] = runs(sights)
             self.book.found.matched[self.kind] += len(sights) - len(found[key])
             self.doubt_opening(key, found[key])
