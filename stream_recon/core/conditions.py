@@ -43,14 +43,14 @@ _SEVERITY: dict[Reason, Severity] = {
     "INCOMPLETE_SNAPSHOT": "warning",
 }
 _CANNOT_KNOW: dict[Reason, str] = {
-    "UNMAPPED_INSTRUMENT": "rest on fills of {source} in instruments of an unknown kind: name them in the instruments",
-    "LOOKBACK_TRUNCATED": "began before the records of {source} that can be read",
-    "PARTIAL": "differ, but {source} does not promise to send all that explains it",
-    "ANCHOR_MISSING": "are tied to fills that {source} has not sent",
-    "AMBIGUOUS_OPENING": "begin so near to a fill that nobody can tell whether {source} had seen it",
-    "INCOMPLETE_SNAPSHOT": "end a snapshot of {source} that counts more or fewer records than came",
-    "LATE_BEYOND_HORIZON": "are of a time of which it is no longer known what {source} sent",
-    "NEVER_SENT": "differ, and nobody sends the movements that would explain it",
+    "UNMAPPED_INSTRUMENT": "fills of {source} are in instruments of an unknown kind: name them in the instruments",
+    "LOOKBACK_TRUNCATED": "it began before the records of {source} that can be read",
+    "PARTIAL": "{source} does not promise to send all that would explain the difference",
+    "ANCHOR_MISSING": "{source} has not sent fills that snapshots are tied to",
+    "AMBIGUOUS_OPENING": "the first snapshot is so near to a fill that nobody can tell whether {source} had seen it",
+    "INCOMPLETE_SNAPSHOT": "a snapshot of {source} counts more or fewer records than came",
+    "LATE_BEYOND_HORIZON": "it is no longer known what {source} sent at that time",
+    "NEVER_SENT": "nobody sends the movements that would explain the difference",
 }
 """What is said of positions, balances and orders that cannot be judged; other reasons have conditions of their own."""
 
@@ -227,7 +227,7 @@ class Conditions:
                 named,
                 clock.watermark_us,
                 count,
-                f"{what} cannot be made ({example}): they {said.format(source=named.source)}",
+                f"{what} cannot be made ({example}): {said.format(source=named.source)}",
             )
         else:
             del self.unknown[named]
