@@ -169,6 +169,21 @@ def test_most_of_what_agrees_is_sorted_out(tmp_path: Path, monkeypatch: pytest.M
     assert sifted[0].taken_out > 9_000
 
 
+@pytest.mark.parametrize("in_one_file", [False, True], ids=["two files", "one file"])
+def test_fills_that_agree_but_at_times_far_apart_are_left_to_the_core(tmp_path: Path, *, in_one_file: bool) -> None:
+    """The one is missing until the other comes: taken out, nobody would say so."""
+    sides = {origin: fills(origin, 5_000) for origin in ORIGINS}
+    for number in range(100, 4_000, 100):
+        sides["exchange"][number]["ts_us"] += 10_000_000
+    sides["exchange"].sort(key=lambda fill: fill["ts_us"])
+    if in_one_file:
+        both = sorted([*sides["internal"], *sides["exchange"]], key=lambda fill: fill["ts_us"])
+        told = same([(write(tmp_path / "both", both), None)], CONTRACTS)
+    else:
+        told = same([(write(tmp_path / origin, lines), origin) for origin, lines in sides.items()], CONTRACTS)
+    assert len(told["newest"]) == 39
+
+
 @pytest.mark.parametrize("name", ["hyperliquid", "binance_usdm"])
 def test_real_recordings_come_to_the_same(tmp_path: Path, name: str) -> None:
     one = recorded(name)
