@@ -39,6 +39,11 @@ class Window(Struct, array_like=True):
     edge: dict[int, Net] = {}
     """Residuals near the end of this window, on both sides of it, by time."""
 
+    @property
+    def is_even(self) -> bool:
+        """Whether both sides moved the same, as twins."""
+        return not (self.own[0] or self.own[1] or self.edge)
+
     def residual(self) -> Net:
         """What the exchange moved beyond what the books did."""
         gap = minus(self.own[1], self.own[0])
@@ -78,8 +83,10 @@ class Chain(Struct, array_like=True):
 
 def follow(start: Chain, windows: Mapping[int, Window], until: int, length_us: int) -> Chain:
     """Judge the ends after `start`, up to that of window `until`."""
+    numbers = sorted(number for number in windows if start.end < number <= until)
+    if start.end < until and not (start.told or start.open) and all(windows[number].is_even for number in numbers):
+        return Chain(until)  # as most are
     chain = start.copy()
-    numbers = sorted(number for number in windows if chain.end < number <= until)
     while chain.end < until:
         upcoming = next((number for number in numbers if number > chain.end), until)
         chain.end = chain.end + 1 if chain.open else upcoming

@@ -29,15 +29,25 @@ def fee_measure(asset: str | None) -> str:
 
 def net_of(move: Move) -> Net:
     """What one move moves."""
-    qty = to_decimal(move.qty)
-    if (move.side == "buy") != (move.sign > 0):
+    net = _net(move, is_more=(move.side == "buy") == (move.sign > 0))
+    if move.sign < 0 and move.fee:
+        measure = fee_measure(move.fee_asset)
+        if measure in net:
+            net[measure] = net[measure].copy_negate()
+    return net
+
+
+def _net(trade: Move | Fill, *, is_more: bool) -> Net:
+    """What a fill, or an entry, moves that counts; whether it adds to what is held."""
+    qty = to_decimal(trade.qty)
+    if not is_more:
         qty = qty.copy_negate()
-    if not move.price:
+    if not trade.price:
         return {"delta": qty} if qty else {}
-    net = {"qty": qty, "notional": EXACT.multiply(qty, to_decimal(move.price))}
-    fee = to_decimal(move.fee) if move.fee else ZERO
+    net = {"qty": qty, "notional": EXACT.multiply(qty, to_decimal(trade.price))}
+    fee = to_decimal(trade.fee) if trade.fee else ZERO
     if fee:
-        net[fee_measure(move.fee_asset)] = fee if move.sign > 0 else fee.copy_negate()
+        net[fee_measure(trade.fee_asset)] = fee
     return net
 
 
@@ -46,6 +56,8 @@ def sum_of(trades: Sequence[Move | Fill]) -> Net:
 
     Inside the exact context operators do what its methods do, at a quarter of the cost.
     """
+    if len(trades) == 1 and trades[0].price:  # as where accounts trade rarely
+        return _net(trades[0], is_more=trades[0].side == "buy")
     qty = notional = ZERO
     fees: dict[str | None, Decimal] = {}
     with localcontext(EXACT):

@@ -345,7 +345,8 @@ class Windows:
         unresolved = False
         for subject in sorted(book.tracks):
             track = book.tracks[subject]
-            if track.said or track.base.open or track.base.told or any(map(_uneven, track.windows.values())):
+            is_even = all(window.is_even for window in track.windows.values())
+            if track.said or track.base.open or track.base.told or not is_even:
                 chain = follow(track.base, track.windows, closed, self.length_us)
                 unresolved = unresolved or bool(chain.open)
                 self._say(book, subject, chain)
@@ -371,11 +372,18 @@ class Windows:
                 if book.settled_us < half[1].ts_us <= settled_us:
                     self._residual(book, half)
             book.settled_us = settled_us
+            book.changed = True
             book.halves.pack(list(loose), settled_us)
             book.from_us = max(book.from_us, settled_us + 1)
-        book.ends = {number for number in book.ends if number > closed}
-        book.changed = True
+        self._end(book, closed)
         return closed
+
+    @staticmethod
+    def _end(book: Book, closed: int) -> None:
+        """Windows up to that one will not be looked at any more."""
+        if book.ends and min(book.ends) <= closed:
+            book.ends = {number for number in book.ends if number > closed}
+            book.changed = True
 
     def _say(self, book: Book, subject: str, chain: Chain) -> None:
         """Publish what stands, and clear what does not."""
@@ -488,7 +496,7 @@ class Windows:
             if old <= number and not book.track(move.instrument).base.holds(old):
                 book.halves.drop(unit)
                 book.fresh[unit] = False
-        book.ends = {end for end in book.ends if end > number}
+        self._end(book, number)
 
     def settle_restored(self) -> None:
         """Clear what was said of windows that nobody looks at any more: of another length, or no longer compared.
@@ -527,10 +535,6 @@ class Windows:
 
 
 _instrument = attrgetter("instrument")
-
-
-def _uneven(window: Window) -> bool:
-    return bool(window.own[0] or window.own[1] or window.edge)
 
 
 def _nothing_known(_: Span) -> list[Contribution]:
