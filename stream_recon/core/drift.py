@@ -84,9 +84,10 @@ class Chain(Struct, array_like=True):
 def follow(start: Chain, windows: Mapping[int, Window], until: int, length_us: int) -> Chain:
     """Judge the ends after `start`, up to that of window `until`."""
     numbers = sorted(number for number in windows if start.end < number <= until)
-    if start.end < until and not (start.told or start.open) and all(windows[number].is_even for number in numbers):
-        return Chain(until)  # as most are
     chain = start.copy()
+    if chain.end < until and not chain.open and all(windows[number].is_even for number in numbers):
+        chain.end, chain.failing = until, False  # as most are: nothing is open, so what is told stays
+        return chain
     while chain.end < until:
         upcoming = next((number for number in numbers if number > chain.end), until)
         chain.end = chain.end + 1 if chain.open else upcoming
