@@ -31,6 +31,8 @@ from stream_recon.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.table import Table
+
     from stream_recon.domain.results import ReconciliationResult
     from stream_recon.shell.configuration import Configuration, Row
 
@@ -285,12 +287,17 @@ def _differences(now: Configuration, then: Configuration) -> list[Difference]:
     return found
 
 
-def _print_rows(rows: list[Row]) -> None:
+def _table(*columns: str) -> Table:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("key", "value", "where from"):
+    for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == "key")
+    return table
+
+
+def _print_rows(rows: list[Row]) -> None:
+    table = _table("key", "value", "where from")
     for row in rows:
         style = "dim" if row.source == "default" else None
         table.add_row(row.key, _text(row.value), row.source, style=style)
@@ -298,22 +305,14 @@ def _print_rows(rows: list[Row]) -> None:
 
 
 def _print_differences(found: list[Difference]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("key", "now", "then", "where from"):
-        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    table = _table("key", "now", "then", "where from")
     for one in found:
         table.add_row(one.key, _text(one.now), _text(one.then), f"{one.now_from or '-'} | {one.then_from or '-'}")
     console().print(table)
 
 
 def _print_changes(found: list[Change]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("version", "when (UTC)", "by", "key", "value", ""):
-        table.add_column(column, overflow="fold", no_wrap=column == "key")
+    table = _table("version", "when (UTC)", "by", "key", "value", "")
     for one in found:
         when = datetime.fromtimestamp(one.at_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         if one.key is None:

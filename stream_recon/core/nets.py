@@ -29,25 +29,20 @@ def fee_measure(asset: str | None) -> str:
 
 def net_of(move: Move) -> Net:
     """What one move moves."""
-    net = _net(move, is_more=(move.side == "buy") == (move.sign > 0))
-    if move.sign < 0 and move.fee:
-        measure = fee_measure(move.fee_asset)
-        if measure in net:
-            net[measure] = net[measure].copy_negate()
-    return net
+    return _net(move, move.sign)
 
 
-def _net(trade: Move | Fill, *, is_more: bool) -> Net:
-    """What a fill, or an entry, moves that counts; whether it adds to what is held."""
+def _net(trade: Move | Fill, sign: int) -> Net:
+    """What a fill, or an entry, moves; `sign`: 1 where it counts, -1 where it no longer does."""
     qty = to_decimal(trade.qty)
-    if not is_more:
+    if (trade.side == "buy") != (sign > 0):
         qty = qty.copy_negate()
     if not trade.price:
         return {"delta": qty} if qty else {}
     net = {"qty": qty, "notional": EXACT.multiply(qty, to_decimal(trade.price))}
     fee = to_decimal(trade.fee) if trade.fee else ZERO
     if fee:
-        net[fee_measure(trade.fee_asset)] = fee
+        net[fee_measure(trade.fee_asset)] = fee if sign > 0 else fee.copy_negate()
     return net
 
 
@@ -57,7 +52,7 @@ def sum_of(trades: Sequence[Move | Fill]) -> Net:
     Inside the exact context operators do what its methods do, at a quarter of the cost.
     """
     if len(trades) == 1 and trades[0].price:  # as where accounts trade rarely
-        return _net(trades[0], is_more=trades[0].side == "buy")
+        return _net(trades[0], 1)
     qty = notional = ZERO
     fees: dict[str | None, Decimal] = {}
     with localcontext(EXACT):
