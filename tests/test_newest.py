@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import zlib
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_recon.core import deflate as deflating
-from stream_recon.core.deflate import deflate, inflate
+from stream_recon.core.compress import compress, decompress
 from stream_recon.core.newest import Newest, pack, unpack
+from stream_recon.data import state_dictionary
 from stream_recon.domain.discrepancies import Handling, Interval, SplitPart
 from tests.lanes import Book, fill, heartbeat
 from tests.test_lifecycle import condition, found
@@ -28,18 +29,31 @@ DATA = Path(__file__).parent / "data"
 
 @given(st.binary(max_size=2000))
 def test_any_text_comes_back_as_it_was(text: bytes) -> None:
-    assert inflate(deflate(text)) == text
+    assert decompress(compress(text)) == text
 
 
-def test_the_sample_is_the_one_that_states_out_there_were_written_with() -> None:
-    """Whoever changes it must also say how to read what was written before."""
-    assert sha256(deflating._SAMPLE).hexdigest() == "bd069351aeb2aacea4eb3dc6995dfc1b9a643dd5c1498b78d01639d866bcc539"
+def test_the_dictionary_is_the_one_that_states_out_there_were_written_with() -> None:
+    """Whoever changes it must give it another id, and say how to read what was written before."""
+    assert sha256(state_dictionary()).hexdigest() == "c05d727b47f09187229a592156696b2ec26f4f71d423c0d18575d487979fcfca"
 
 
-def test_a_text_deflated_against_another_sample_is_refused_not_misread() -> None:
-    other = zlib.compressobj(zdict=b"another sample")
-    with pytest.raises(zlib.error):
-        inflate(other.compress(b"another sample of text") + other.flush())
+def test_a_text_compressed_against_another_dictionary_is_refused_not_misread() -> None:
+    another = bytearray(state_dictionary())
+    another[4:8] = (2).to_bytes(4, "little")  # its id
+    small = zstandard.ZstdCompressor(
+        dict_data=zstandard.ZstdCompressionDict(bytes(another)),
+        compression_params=zstandard.ZstdCompressionParameters(
+            format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_dict_id=True
+        ),
+    ).compress(b"another text")
+    with pytest.raises(zstandard.ZstdError, match="ictionary"):
+        decompress(small)
+
+
+def test_texts_are_compressed_by_several_threads_at_once() -> None:
+    texts = [bytes([65 + number % 26]) * number for number in range(2_000)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda text: decompress(compress(text)), texts)) == texts
 
 
 @pytest.mark.parametrize("digits", [30, 4_300, 4_301, 60_000])
@@ -56,7 +70,7 @@ def test_a_record_with_a_number_beyond_what_python_reads_is_published_as_it_was_
 def test_a_recorded_fill_takes_less_than_half(recording: str) -> None:
     lines = (DATA / recording / "events.jsonl").read_bytes().splitlines()
     fills = [line for line in lines if json.loads(line)["type"] == "fill"][:500]
-    assert sum(map(len, map(deflate, fills))) < sum(map(len, fills)) / 2
+    assert sum(map(len, map(compress, fills))) < sum(map(len, fills)) / 2
 
 
 def test_a_missing_fill_takes_a_fifth_of_its_text_at_most() -> None:

@@ -27,7 +27,8 @@ def test_a_case_that_was_put_back_comes_out_as_it_was_changed() -> None:
     assert shelf["k"] == changed
     assert shelf["k"] is not changed
     other = Shelf(lambda _: False)
-    assert other.put(shelf.packed("k")) == changed == other["k"]
+    assert other.put(shelf.packed("k")) == (changed, None)
+    assert other.put(shelf.packed("k")) == (changed, changed) == (other["k"], changed)
     other.settle()
     assert other.packed("k") == shelf.packed("k")
     assert dict(other) == dict(shelf)

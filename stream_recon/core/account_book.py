@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     from stream_recon.core.orders import OrderKey
     from stream_recon.core.promises import Class, Promises
     from stream_recon.core.tracks import Snapshot
+    from stream_recon.core.window_books import Matter
     from stream_recon.domain.discrepancies import Kind
     from stream_recon.domain.instruments import Instrument
 
 EntriesOf = tuple[Entry | None, Entry | None]
 FillsOf = Callable[[str], tuple[Move | None, Move | None]]
+HeldOf = Callable[[str], tuple[int, list[str]]]
 MovesOf = Callable[[str], tuple[list[Move], list[Move]]]
 Agenda = Literal["ledger", "orders", "states"]
 AGENDAS: dict[Agenda, tuple[Class, ...]] = {
@@ -96,6 +98,7 @@ class AccountBook:
         self.promises = promises
         self._touched = books.touched
         self._fills_of = books.fills_of
+        self._held_of = books.held_of
         self._cause_changed = books.cause_changed
         self._post = books.post
         venue = account.name.split("|", 1)[0]
@@ -145,8 +148,8 @@ class AccountBook:
         self.said: dict[Subject, dict[str, Said]] = {}
         """By subject, by alert id, what stands."""
         self.unknown: dict[Subject, list[Unknown]] = {}
-        self.causes: dict[str, tuple[int, str, EntriesOf]] = {}
-        """By alert id: time, key of the case or nothing, what each side has as a ledger entry."""
+        self.causes: dict[str, tuple[int, EntriesOf]] = {}
+        """Of ledger entries, by alert id: time, and what each side has. Those of trades are held by their book."""
         self.touched = False
         """Something was put in since the last drain."""
         self.rewrite = False
@@ -492,35 +495,42 @@ class AccountBook:
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
-    def add_cause(self, name: str, ts_us: int, key: str, entries: EntriesOf = (None, None)) -> None:
-        """A discrepancy of a trade or a ledger entry stands that others may follow from."""
-        known = self.causes.get(name)
-        if known != (ts_us, key, entries) or key:
-            if known is not None and known[0] != ts_us:
-                self._affected(name)
-            self.causes[name] = (ts_us, key, entries)
-            self._affected(name)
+    def add_cause(self, name: str, ts_us: int, entries: EntriesOf) -> None:
+        """A discrepancy of a ledger entry stands that others may follow from."""
+        if self.causes.get(name) != (ts_us, entries):
+            self.drop_cause(name)
+            self.causes[name] = (ts_us, entries)
+            self._affected("ledger", Cause(name, ts_us, entries=entries))
 
     def drop_cause(self, name: str) -> None:
         """It no longer stands."""
         if name in self.causes:
-            self._affected(name)
-            del self.causes[name]
+            ts_us, entries = self.causes.pop(name)
+            self._affected("ledger", Cause(name, ts_us, entries=entries))
 
-    def cause(self, name: str) -> Cause:
-        """What stands, with what each side counts for it."""
-        ts_us, key, entries = self.causes[name]
-        return Cause(name, ts_us, self._fills_of(key) if key else (None, None), entries)
+    def trade_changed(self, key: str, ts_us: int) -> None:
+        """What is held to be wrong with a trade that was told last at that time is another, or is about to be."""
+        self._affected("fills", Cause("", ts_us, self._fills_of(key) if self.said else (None, None)))
 
     def causes_in(self, from_us: int, to_us: int) -> list[Cause]:
-        """Those that were in that time."""
-        return [self.cause(name) for name, (ts_us, _, _) in self.causes.items() if from_us <= ts_us <= to_us]
+        """What is held to be wrong with trades and ledger entries of that time, with what each side counts for it."""
+        found = [
+            Cause(name, ts_us, entries=entries)
+            for name, (ts_us, entries) in self.causes.items()
+            if from_us <= ts_us <= to_us
+        ]
+        for key in self.account.held.between(from_us, to_us):
+            ts_us, names = self._held_of(key)
+            if from_us <= ts_us <= to_us:
+                fills = self._fills_of(key)
+                found += [Cause(name, ts_us, fills) for name in names]
+        return found
 
-    def _affected(self, name: str) -> None:
-        ts_us, key, _ = self.causes[name]
-        self._cause_changed(self.account, "fills" if key else "ledger", ts_us)
+    def _affected(self, matter: Matter, cause: Cause) -> None:
+        """Have judged again what may follow from it."""
+        self._cause_changed(self.account, matter, cause.ts_us)
         if self.said:
-            for subject in subjects_of(self.cause(name), self.instrument_of):
+            for subject in subjects_of(cause, self.instrument_of):
                 if subject in self.said:
                     self.judge_again(subject)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from stream_recon.core.cases import terms_of
@@ -9,7 +10,7 @@ from stream_recon.core.watermarks import UNKNOWN_US, Clock, Source
 from stream_recon.domain.events import ORIGINS, STREAMS, account_of, default_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from stream_recon.core.account_book import AccountBook
     from stream_recon.core.cases import Terms
@@ -54,11 +55,42 @@ class Feeds:
             keys.append(key)
 
 
+class Held:
+    """Trades of which anything is held to be wrong, by the minute of their newest record."""
+
+    __slots__ = ("_minutes",)
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, dict[str, None]] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._minutes.values())
+
+    def add(self, key: str, newest_us: int) -> None:
+        """Something is."""
+        self._minutes.setdefault(newest_us // MINUTE_US, {})[key] = None
+
+    def drop(self, key: str, newest_us: int) -> bool:
+        """Nothing is any more, or its newest record will be another. False: nothing was."""
+        keys = self._minutes.get(newest_us // MINUTE_US, {})
+        if key not in keys:
+            return False
+        del keys[key]
+        if not keys:
+            del self._minutes[newest_us // MINUTE_US]
+        return True
+
+    def between(self, from_us: int, to_us: int) -> list[str]:
+        """Those of the minutes of that time."""
+        minutes = [minute for minute in self._minutes if from_us // MINUTE_US <= minute <= to_us // MINUTE_US]
+        return [key for minute in minutes for key in self._minutes[minute]]
+
+
 class Account:
     """One account: key, contracts, and the clocks of its fills."""
 
     __slots__ = (
-        "book", "clocks", "contracts", "default_source", "feeds", "grace_us", "heard", "missing", "name", "parked",
+        "book", "clocks", "contracts", "default_source", "feeds", "grace_us", "heard", "held", "name", "parked",
         "promised", "terms", "trimmed_us", "unsettled", "within_us",
     )  # fmt: skip
 
@@ -73,8 +105,8 @@ class Account:
         self.within_us = (internal.order_within_us, exchange.order_within_us)
         self.terms = terms
         self.default_source = feeds.default_source
-        self.missing: set[str] = set()
-        """Cases that say that a fill is missing."""
+        self.held = Held()
+        """What may explain what follows from it."""
         self.parked: set[str] = set()
         """Cases whose absence proves nothing for now: a hole in the numbering, or a record that could not be read."""
         self.heard: Heard = (set(), set())

@@ -25,6 +25,7 @@ from stream_recon.core.account_book import (
     Agenda,
     EntriesOf,
     FillsOf,
+    HeldOf,
     MovesOf,
     Said,
     agenda_of,
@@ -34,7 +35,6 @@ from stream_recon.core.describe import published_form
 from stream_recon.core.findings import OF_BOTH, Finding, Verdict
 from stream_recon.core.keeping import BookState, PartsState, take
 from stream_recon.core.movements import posting_of
-from stream_recon.core.newest import Packed
 from stream_recon.core.promises import Promises
 from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
@@ -66,6 +66,7 @@ class Books:
         self, partition: int | None, directory: Directory, conditions: Conditions, rules: Rules, trades: TradeBook
     ) -> None:
         self.fills_of: FillsOf = trades.fills_of
+        self.held_of: HeldOf = trades.held_of
         self.moves_of: MovesOf = trades.moves_of
         self.post: Callable[[Account, int, Entry], None] = _nobody
         """Who is told of ledger entries that are news."""
@@ -111,14 +112,25 @@ class Books:
         account = self.directory.by_name.get(span.account)
         if account is None or account.book is None:
             return []
-        book, until_us, found = account.book, 2 * span.to_us - span.from_us, []
-        for name, (ts_us, key, entries) in book.causes.items():
-            if not span.from_us <= ts_us < until_us or (key == "") != (span.matter == "ledger"):
-                continue
-            moves = self._moves_of_trade(key) if key else self._moves_of_entries(book, name, entries)
+        book, until_us = account.book, 2 * span.to_us - span.from_us
+        found: list[Contribution] = []
+        moves: MovesByKey
+        if span.matter == "ledger":
+            near = [
+                ([name], self._moves_of_entries(book, name, entries))
+                for name, (ts_us, entries) in book.causes.items()
+                if span.from_us <= ts_us < until_us
+            ]
+        else:
+            near = []
+            for key in account.held.between(span.from_us, until_us - 1):
+                ts_us, names = self.held_of(key)
+                if span.from_us <= ts_us < until_us:
+                    near.append((names, self._moves_of_trade(key)))
+        for names, moves in near:
             residual = residual_in(span, moves, account.terms.tolerance)
             if residual:
-                found.append(Contribution(name, residual))
+                found += [Contribution(name, residual) for name in names]
         return found
 
     def _moves_of_trade(self, key: str) -> MovesByKey:
@@ -126,8 +138,7 @@ class Books:
         return {key: ours}, {key: theirs}
 
     def _moves_of_entries(self, book: AccountBook, name: str, entries: EntriesOf) -> MovesByKey:
-        known = self.register.newest.kept(name)
-        if isinstance(known, Packed) and known.kind == "duplicate_conflict":
+        if self.register.newest.kind(name) == "duplicate_conflict":
             return {}, {}  # the first copy counts, whatever the others say
         ours, theirs = (
             {entry_key(book.account.name, entry): [posting_of(entry)]} if entry and book.entries.nets(entry) else {}
@@ -404,7 +415,7 @@ class Books:
             if before.get(name) != now[name]:
                 self._open(account, name, finding, parts, explained_by)
             if finding.identity == "balance" and "ledger_id" in finding.names:
-                book.add_cause(name, finding.event_us, "", finding.entries)
+                book.add_cause(name, finding.event_us, finding.entries)
         unsure = self._unsure(account, subject, verdict)
         for name, said in before.items():
             if name in now:

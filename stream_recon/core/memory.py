@@ -16,7 +16,7 @@ from stream_recon.core import keeping, window_memory
 from stream_recon.core.accounts import MINUTE_US
 from stream_recon.core.cases import Seen
 from stream_recon.core.conditions import Numbering, Unread
-from stream_recon.core.describe import split_key, trade_alert_id
+from stream_recon.core.describe import split_key
 from stream_recon.core.errands import ErrandChanges
 from stream_recon.core.keeping import BookState
 from stream_recon.core.names import names_of
@@ -242,16 +242,17 @@ def restore(lane: Lane, changes: Changes) -> None:
 
 
 def _restore_cases(lane: Lane, changes: Changes) -> None:
-    book, register = lane.book, lane.register
-    for case in map(book.cases.put, changes.cases):
+    book = lane.book
+    for text in changes.cases:
+        case, before = book.cases.put(text)
         book.names.update(dict.fromkeys(names_of(case), case.key))
         account = lane.directory.of_key(case.key)
+        if before is not None:
+            book.take_cause(account, before)
         for seen in (*case.sides[0], *case.sides[1]):
             account.feeds.remember(seen.ts_us, case.key)
         book.schedule(account, case)
-        for kind, o in case.opened:
-            if register.holds(trade_alert_id(case.key, kind, o)):
-                book.give_cause(account, case, kind, o)
+        book.give_cause(account, case)
     book.cases.settle()
 
 
@@ -267,7 +268,7 @@ def _restore_removals(lane: Lane, changes: Changes) -> None:
     matched, accounts, cases = book.matched, directory.by_name, book.cases or ()
     for ts_us, key, content in changes.matched:  # of all that is restored there are most of these
         if key in cases:
-            del book.cases[key]
+            book.take_cause(directory.of_key(key), book.cases.pop(key))
         matched[key] = content
         account = accounts.get(key[: key.index("\x1f")]) or directory.of_key(key)
         account.feeds.remember(ts_us, key)
@@ -278,7 +279,7 @@ def _restore_removals(lane: Lane, changes: Changes) -> None:
             for name in names_of(case):
                 book.names.pop(name, None)
             directory.of_key(key).parked.discard(key)
-            directory.of_key(key).missing.discard(key)
+            book.take_cause(directory.of_key(key), case)
 
 
 def _restore_waiting(lane: Lane, waiting: Waiting) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from stream_recon.core.newest import Newest, Packed
+from stream_recon.core.newest import Newest
 from stream_recon.domain.commands import Refused, lacks
 from stream_recon.domain.discrepancies import (
     Alert,
@@ -90,8 +90,7 @@ class Register:
 
     def holds(self, alert_id: str) -> bool:
         """Whether the stream lane says that it is so, whatever people made of it: then it explains what follows."""
-        kept = self.newest.kept(alert_id)
-        return kept is not None and kept.status != "CLEARED" and not (isinstance(kept, Packed) and kept.by_run)
+        return self.newest.is_held(alert_id)
 
     # -- what records make of it --------------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import MutableMapping
+from struct import Struct as StructForm
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from stream_recon.core.cases import Case, categories
-from stream_recon.core.deflate import deflate, inflate
+from stream_recon.core.compress import compress, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,18 +25,15 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(Case).decode
 
 
-class _Kept(Struct, gc=False):
-    text: bytes
-    kind: str
-    """How its records count."""
-    number: int
-    superseded: int
+_KINDS = ("matched", "open", "discrepant")
+_HEAD_FORM = StructForm("<BHH")
+"""Before the text of a case: how its records count, how many of them, and how many are superseded."""
 
 
 class _Taken(Struct):
     case: Case
     before: bytes = b""
-    """Its encoding when it was unpacked, and what that was deflated to."""
+    """Its encoding when it was unpacked, and what that was compressed to."""
     text: bytes = b""
 
 
@@ -44,8 +42,8 @@ class Shelf(MutableMapping[str, Case]):
 
     def __init__(self, stands: Callable[[Case], bool]) -> None:
         self._stands = stands
-        self._kept: dict[str, _Kept | None] = {}
-        """None: it has never been packed."""
+        self._kept: dict[str, bytes | None] = {}
+        """Its head and its text; None: it has never been packed."""
         self._taken: dict[str, _Taken] = {}
         self._counts: Counter[str] = Counter()
 
@@ -80,19 +78,19 @@ class Shelf(MutableMapping[str, Case]):
             counted = categories(case, standing=self._stands(case))
             superseded = counted.pop("superseded")
             [(kind, number)] = counted.items()
-            self._kept[key] = kept = _Kept(
-                taken.text if now == taken.before else deflate(now), kind, number, superseded
-            )
+            head = _HEAD_FORM.pack(_KINDS.index(kind), number, superseded)
+            self._kept[key] = kept = head + (taken.text if now == taken.before else compress(now))
             self._count(kept, 1)
         self._taken.clear()
 
-    def put(self, text: bytes) -> Case:
-        """Keep a case that was packed elsewhere."""
+    def put(self, text: bytes) -> tuple[Case, Case | None]:
+        """Keep a case that was packed elsewhere; gives it, and what was kept of its key before."""
         taken = _unpack(text)
         key = taken.case.key
+        before = self.get(key)
         self._kept.setdefault(key, None)
         self._taken[key] = taken
-        return taken.case
+        return taken.case, before
 
     def packed(self, key: str) -> bytes:
         """A case as it was settled.
@@ -102,7 +100,7 @@ class Shelf(MutableMapping[str, Case]):
         """
         kept = self._kept[key]
         assert kept is not None
-        return kept.text
+        return kept[_HEAD_FORM.size :]
 
     @property
     def counts(self) -> Counter[str]:
@@ -113,14 +111,15 @@ class Shelf(MutableMapping[str, Case]):
     def undecided(self) -> Iterator[str]:
         """The keys of the cases of which nothing stands."""
         self.settle()
-        return iter([key for key, kept in self._kept.items() if kept is not None and kept.kind != "discrepant"])
+        return iter([key for key, kept in self._kept.items() if kept is not None and _KINDS[kept[0]] != "discrepant"])
 
-    def _count(self, kept: _Kept | None, by: int) -> None:
+    def _count(self, kept: bytes | None, by: int) -> None:
         if kept is not None:
-            self._counts[kept.kind] += by * kept.number
-            self._counts["superseded"] += by * kept.superseded
+            kind, number, superseded = _HEAD_FORM.unpack_from(kept)
+            self._counts[_KINDS[kind]] += by * number
+            self._counts["superseded"] += by * superseded
 
 
 def _unpack(text: bytes) -> _Taken:
-    encoded = inflate(text)
+    encoded = decompress(text)
     return _Taken(_DECODE(encoded), encoded, text)

@@ -262,6 +262,7 @@ class TradeBook:
         ):
             self.counts["duplicate"] += 1
             return
+        self.take_cause(account, case)
         counted = moves_of(key, side)
         seen.realized_pnl = fill.realized_pnl
         if account.book is not None:
@@ -311,6 +312,8 @@ class TradeBook:
     def _move(self, account: Account, o: int, from_key: str, to_key: str) -> None:
         """Hand the records of one side to the case they turn out to belong to."""
         source, target = self.cases[from_key], self._open_case(account, to_key)
+        self.take_cause(account, source)
+        self.take_cause(account, target)
         counted = [*moves_of(from_key, source.sides[o]), *moves_of(to_key, target.sides[o])]
         for seen in source.sides[o]:
             self.names[name_of(o, account, split_key(to_key)[1], seen.trade_id)] = to_key
@@ -329,7 +332,7 @@ class TradeBook:
 
     def doubt(self, account: Account) -> None:
         """Records turned out to be lost: what seems to be missing may be among them."""
-        for key in sorted(account.missing):
+        for key in sorted(account.held):
             self._judge(account, self.cases[key])
 
     def judge_again(self, account: Account) -> None:
@@ -356,9 +359,7 @@ class TradeBook:
                 self._clear(account, case, kind, origin)
         if len(self.register.published) > said:
             self.touched[case.key] = None  # how its records count may have changed
-        for kind, origin in case.opened:
-            if self.register.holds(trade_alert_id(case.key, kind, origin)):
-                self.give_cause(account, case, kind, origin)
+        self.give_cause(account, case)
         self._wait(account, case, judgement.ahead)
 
     def say_again(self) -> None:
@@ -374,14 +375,11 @@ class TradeBook:
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
         self._wait(account, case, judgement.ahead)
         account.parked.discard(case.key)
-        held = {(kind, o) for kind, o in case.opened if self.register.holds(trade_alert_id(case.key, kind, o))}
+        held = self._held(case)
         for of_time, said in ((judgement.standing, held), (judgement.passed, case.opened)):
             for claim in of_time:
                 if (claim.kind, claim.origin) not in said:
                     self._proven(account, case, claim)
-        account.missing.discard(case.key)
-        if any(kind in MISSING for kind, _ in held):
-            account.missing.add(case.key)
 
     def _wait(self, account: Account, case: Case, ahead: list[Claim]) -> None:
         for claim in ahead:
@@ -415,14 +413,27 @@ class TradeBook:
             self.touched[case.key] = None
         place = Place((self.topics[0], self.topics[1]), self.partition)
         self.register.assert_open(discrepancy_of(case.key, claim, account.terms.tolerance, place, self.thresholds))
-        if claim.kind in MISSING:
-            account.missing.add(case.key)
 
-    def give_cause(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
+    def _held(self, case: Case) -> list[tuple[Kind, int]]:
+        """What is held to be wrong with a case."""
+        return [(kind, o) for kind, o in case.opened if self.register.holds(trade_alert_id(case.key, kind, o))]
+
+    def give_cause(self, account: Account, case: Case) -> None:
         """Let what is held explain what follows from it."""
-        if account.book is not None:
-            name = self.register.newest.id_of(trade_alert_id(case.key, kind, origin))
-            account.book.add_cause(name, case.newest_us, case.key)
+        if self._held(case):
+            account.held.add(case.key, case.newest_us)
+            if account.book is not None:
+                account.book.trade_changed(case.key, case.newest_us)
+
+    def take_cause(self, account: Account, case: Case) -> None:
+        """What is held of it is about to be nothing, or to explain something else."""
+        if case.opened and account.held.drop(case.key, case.newest_us) and account.book is not None:
+            account.book.trade_changed(case.key, case.newest_us)
+
+    def held_of(self, key: str) -> tuple[int, list[str]]:
+        """The time of the newest record of a trade, and the ids of what is held to be wrong with it."""
+        case = self.cases[key]
+        return case.newest_us, [trade_alert_id(key, kind, origin) for kind, origin in self._held(case)]
 
     def fills_of(self, key: str) -> tuple[Move | None, Move | None]:
         """What counts on each side of a case."""
@@ -442,10 +453,7 @@ class TradeBook:
             seen.arrived_us >= seen.ts_us + account.grace_us[o] for o in (0, 1) for seen in case.sides[o] if seen.ts_us
         )
         self.register.clear(trade_alert_id(case.key, kind, origin), late=late)
-        if kind in MISSING:
-            account.missing.discard(case.key)
-        if account.book is not None:
-            account.book.drop_cause(trade_alert_id(case.key, kind, origin))
+        self.take_cause(account, case)
 
     def _beyond_horizon(self, account: Account, o: int, example: str) -> None:
         self.counts["beyond_horizon"] += 1
@@ -516,7 +524,7 @@ class TradeBook:
         case = self.cases.pop(key)
         account = self.directory.of_key(key)
         account.parked.discard(key)
-        account.missing.discard(key)
+        self.take_cause(account, case)
         for kind, origin in case.opened:
             self.register.forget(trade_alert_id(key, kind, origin), account.feeds.known_us())
         for name in names_of(case):

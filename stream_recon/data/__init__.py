@@ -1,10 +1,12 @@
-"""Recordings that ship with the package, so that the demo runs on real trades.
+"""What ships with the package beside its code: recordings, so that the demo runs on real trades.
 
 `hyperliquid_fills.jsonl.gz`: 3,393 fills of three public accounts on Hyperliquid, in the order of their execution, as
 canonical `fill` events of origin `internal`. Times have minute resolution and trade ids are row numbers, because the
 recording was published that way.
 
 `instruments.json`: what their instruments are, which says what a fill of each moves.
+
+And what state is compressed against: `state.zdict`, trained by bench/state_dictionary.py.
 """
 
 from __future__ import annotations
@@ -26,3 +28,8 @@ def hyperliquid_fills() -> list[dict[str, Any]]:
 def hyperliquid_instruments() -> Instruments:
     """The kinds of their instruments: perpetuals, and the spot pair @107."""
     return Instruments.model_validate_json(files(__name__).joinpath("instruments.json").read_bytes())
+
+
+def state_dictionary() -> bytes:
+    """The dictionary of zstd against which state is compressed."""
+    return files(__name__).joinpath("state.zdict").read_bytes()

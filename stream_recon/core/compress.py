@@ -1,0 +1,48 @@
+"""Texts that are kept for long, kept small: JSON of discrepancies and events, compressed against a dictionary of such.
+
+Short texts say little that the dictionary does not: an event of 250 bytes takes some 70, a discrepancy of 1,400 some
+110, more where accounts and ids are long. It takes 1 to 2 us, and as long to read.
+"""
+
+from __future__ import annotations
+
+import zstandard
+
+from stream_recon.data import state_dictionary
+
+_DICTIONARY = zstandard.ZstdCompressionDict(state_dictionary(), dict_type=zstandard.DICT_TYPE_FULLDICT)
+"""Part of the format of the state: with another one, what was written before cannot be read. Texts name it, by id."""
+_LEVEL = 3
+_DICTIONARY.precompute_compress(level=_LEVEL)
+_FORM = zstandard.ZstdCompressionParameters.from_level(
+    _LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=True, write_dict_id=True
+)
+_compressors: list[zstandard.ZstdCompressor] = []
+_decompressors: list[zstandard.ZstdDecompressor] = []
+"""Those not in use: each may be used by one thread at a time."""
+
+
+def compress(text: bytes) -> bytes:
+    """The text, small."""
+    try:
+        one = _compressors.pop()
+    except IndexError:
+        one = zstandard.ZstdCompressor(dict_data=_DICTIONARY, compression_params=_FORM)
+    small = one.compress(text)
+    _compressors.append(one)
+    return small
+
+
+def decompress(small: bytes) -> bytes:
+    """The text that was compressed.
+
+    Raises:
+        zstandard.ZstdError: it was not, or against another dictionary.
+    """
+    try:
+        one = _decompressors.pop()
+    except IndexError:
+        one = zstandard.ZstdDecompressor(dict_data=_DICTIONARY, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+    text = one.decompress(small)
+    _decompressors.append(one)
+    return text
