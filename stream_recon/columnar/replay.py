@@ -8,9 +8,10 @@ watermark and in the same order.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from stream_recon.columnar.sift import PlainFile, Rest, sift
+from stream_recon.columnar.sift import PlainFile, Rest, Speaker, sift
 from stream_recon.domain.events import ORIGINS, Fill, Heartbeat
 from stream_recon.files import ANY_TIME_US, PACK_LINES, FileComparison, compare_in_turn, path_of
 
@@ -104,7 +105,8 @@ class RestReader:
                     self._pass_over(comparison, origin, part)
                 else:
                     comparison.step(rest.file.name, part)
-        self.newest_us = max(self.newest_us, *rest.times_us[start:end], *map(self._told_us, left))
+        told_us = rest.times_us[slice(*self._lifting(start, end))]
+        self.newest_us = max((self.newest_us, *told_us, *map(self._told_us, left)))
         self._packs += 1
         if self._packs % PACKS_TAKEN == 0 or comparison.lane.register.retiring:
             comparison.take()
@@ -130,39 +132,56 @@ class RestReader:
         for line in reversed(left):
             firsts[line.origin] = line.number - 1
         for origin in ORIGINS:
-            taken = (at for at in range(start, firsts.get(origin, end)) if self._is_of(at, origin))
-            at = next(taken, None)
+            at = next((at for at, of in self._speaking(start, firsts.get(origin, end)) if of.origin == origin), None)
             if at is not None:
-                firsts[origin] = at
+                firsts[origin] = rest.lifting[at]
         return sorted(firsts, key=lambda origin: firsts[origin])
 
-    def _is_of(self, at: int, origin: Origin) -> bool:
-        """Whether a proven line is of that origin."""
-        rest = self.rest
-        if rest.times_us[at] < 0:
-            return False
-        return rest.speakers[rest.spoken[at] if rest.spoken is not None else 0].origin == origin
+    def _lifting(self, start: int, end: int) -> tuple[int, int]:
+        """Which of the lines that may lift a watermark lie between."""
+        first = bisect_left(self.rest.lifting, start)
+        return first, bisect_left(self.rest.lifting, end, lo=first)
+
+    def _speaking(self, start: int, end: int) -> Iterator[tuple[int, Speaker]]:
+        """The same, one after the other, with who speaks."""
+        spoken, speakers = self.rest.spoken, self.rest.speakers
+        for at in range(*self._lifting(start, end)):
+            yield at, speakers[spoken[at] if spoken is not None else 0]
 
     def _pass_over(self, comparison: Judge, origin: Origin, gap: _Gap) -> None:
         """Let the lines of a gap deliver what they do."""
         lane, rest = comparison.lane, self.rest
+        if rest.spoken is None:
+            self._pass_over_one(lane, origin, gap)
+            return
         delivered_us: dict[str, int] = {}
         last: dict[str, int] = {}
-        if rest.spoken is None:
-            newest_us = max(rest.times_us[gap.start : gap.end])
-            if rest.file.spool is not None or newest_us >= 0:
-                delivered_us[rest.speakers[0].source] = newest_us - rest.speakers[0].within_us
-                last[rest.speakers[0].source] = gap.end - 1
-        else:
-            for at, source, at_us in self._deliveries(gap, origin):
-                last[source] = at
-                if at_us > delivered_us.get(source, -1):
-                    delivered_us[source] = at_us
+        for at, source, at_us in self._deliveries(gap, origin):
+            last[source] = at
+            if at_us > delivered_us.get(source, -1):
+                delivered_us[source] = at_us
         wake_us = {source: lane.wakes_at_us(origin, "fills", source) for source in delivered_us}
         if any(at_us >= wake_us[source] for source, at_us in delivered_us.items()):
             self._pass_slowly(lane, origin, gap, wake_us)
         for source, at_us in delivered_us.items():
             lane.pass_over(origin, "fills", source, at_us, self._time_us(last[source]))
+
+    def _pass_over_one(self, lane: Lane, origin: Origin, gap: _Gap) -> None:
+        """The same where all speak alike: as times never fall, the lines by which something falls due are found."""
+        rest, (_, _, source, within_us, _) = self.rest, self.rest.speakers[0]
+        times_us = rest.times_us
+        first, end = self._lifting(gap.start, gap.end)
+        at = first
+        while at < end:
+            due = bisect_left(times_us, lane.wakes_at_us(origin, "fills", source) + within_us, lo=at, hi=end)
+            if due == end:
+                break
+            for line in range(max(due - 1, at), due + 1):
+                lane.pass_over(origin, "fills", source, times_us[line] - within_us, self._time_us(rest.lifting[due]))
+            at = bisect_right(times_us, times_us[due], lo=due, hi=end)
+        if first < end or rest.file.spool is not None:
+            newest_us = times_us[end - 1] if first < end else -1
+            lane.pass_over(origin, "fills", source, newest_us - within_us, self._time_us(gap.end - 1))
 
     def _pass_slowly(self, lane: Lane, origin: Origin, gap: _Gap, wake_us: dict[str, int]) -> None:
         """Stop at each line by which something may fall due."""
@@ -180,18 +199,9 @@ class RestReader:
 
     def _deliveries(self, gap: _Gap, origin: Origin) -> Iterator[tuple[int, str, int]]:
         """By the lines of an origin, one after the other: which source delivers up to when."""
-        rest = self.rest
-        numbers, times_us = range(gap.start, gap.end), rest.times_us[gap.start : gap.end]
-        if rest.spoken is None:
-            source, within_us = rest.speakers[0].source, rest.speakers[0].within_us
-            yield from [
-                (at, source, at_us - within_us) for at, at_us in zip(numbers, times_us, strict=True) if at_us >= 0
-            ]
-            return
-        for at, speaker, at_us in zip(numbers, rest.spoken[gap.start : gap.end], times_us, strict=True):
-            of, _, source, within_us, _ = rest.speakers[speaker]
-            if at_us >= 0 and of == origin:
-                yield at, source, at_us - within_us
+        for at, (of, _, source, within_us, _) in self._speaking(gap.start, gap.end):
+            if of == origin:
+                yield self.rest.lifting[at], source, self.rest.times_us[at] - within_us
 
 
 def _parts(start: int, end: int, left: list[Line], origin: Origin) -> Iterator[_Gap | list[Line]]:

@@ -28,7 +28,7 @@ import secrets
 import tempfile
 from array import array
 from contextlib import ExitStack, contextmanager
-from itertools import chain
+from itertools import chain, count
 from os import fstat, pread
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -92,11 +92,13 @@ class Rest(NamedTuple):
 
     file: PlainFile
     lines: int
+    lifting: array[int]
+    """The lines (from 0) that are proven and may lift a watermark, in order."""
     times_us: array[int]
-    """By line, of those that are proven and may lift a watermark; -1 of all others."""
+    """Of each of these its time; where there is but one origin, source and order_within they never fall."""
     speakers: list[Speaker]
     spoken: array[int] | None
-    """By line, who speaks; None: there is but one origin, source and order_within."""
+    """And who speaks; None: all are alike to watermarks."""
     left: list[Line]
     """What the core has to see, in order."""
 
@@ -523,39 +525,47 @@ class Sifter:
 
     def _rest(self, number: int) -> Rest:
         file, speakers = self.files[number], self.speakers[number]
-        spoken = None
-        times_us = array("q", [-1]) * self.lines[number]
         misread = {line for line, event in self.found[number].items() if isinstance(event, Rejected)}
         misread -= self.unproven[number]  # they look like fills to the columns, and lift nothing all the same
-        several = len({(each.origin, each.source, each.within_us) for each in speakers.values()}) > 1
-        if several:
+        spoken = None
+        if len({(each.origin, each.source, each.within_us) for each in speakers.values()}) > 1:
             numbers = {speaker: at for at, speaker in enumerate(speakers)}
-            spoken = array("I")
-            for values in self._slices(number, "speaker"):
-                spoken.extend(numbers.get(speaker, 0) for speaker in values)
-        if several or misread:
-            times_us = array("q", chain.from_iterable(self._slices(number, "coalesce(at_us, -1)")))
-            for line in misread:
-                times_us[line] = -1
-        else:  # what is older than what came before lifts nothing
-            for line, at_us in self._rising(number):
-                times_us[line] = at_us
+            lifting, times_us, spoken = array("Q"), array("q"), array("I")
+            every = zip(
+                count(),
+                chain.from_iterable(self._slices(number, "coalesce(at_us, -1)")),
+                chain.from_iterable(self._slices(number, "speaker")),
+                strict=False,
+            )
+            for line, at_us, speaker in every:
+                if at_us >= 0 and line not in misread:
+                    lifting.append(line)
+                    times_us.append(at_us)
+                    spoken.append(numbers[speaker])
+        else:
+            lifting, times_us = self._rising(number, misread)
         left = [
             Line(line + 1, self.values[number][line], self.origins[number][line], "fills", event)
             for line, event in sorted(self.found[number].items())
         ]
-        return Rest(file, self.lines[number], times_us, list(speakers.values()), spoken, left)
+        return Rest(file, self.lines[number], lifting, times_us, list(speakers.values()), spoken, left)
 
-    def _rising(self, number: int) -> Iterator[tuple[int, int]]:
-        """The lines that are not older than any before them, with their times."""
+    def _rising(self, number: int, misread: set[int]) -> tuple[array[int], array[int]]:
+        """The lines that are not older than any before them, with their times: what is older lifts nothing."""
+        lifting, rising_us, newest_us = array("Q"), array("q"), -1
+        apart = f"AND rowid NOT IN ({', '.join(map(str, misread))})" if misread else ""
         for first in range(0, self.lines[number], _SLICE):
             lines, times_us = self._row(
                 f"""SELECT list(line_), list(at_us) FROM (
                         SELECT rowid AS line_, at_us, max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
-                        FROM told_{number} WHERE rowid >= {first} AND rowid < {first + _SLICE}
-                    ) WHERE at_us = newest_us"""  # noqa: S608 - our own words and numbers
+                        FROM told_{number} WHERE rowid >= {first} AND rowid < {first + _SLICE} {apart}
+                    ) WHERE at_us = newest_us AND at_us >= {newest_us}"""  # noqa: S608 - our own words and numbers
             )
-            yield from zip(lines or (), times_us or (), strict=True)
+            if lines:
+                lifting.extend(lines)
+                rising_us.extend(times_us)
+                newest_us = times_us[-1]
+        return lifting, rising_us
 
 
 def _how_amounts_agree(samples: list[list[bytes]], files: list[PlainFile]) -> Amounts:

@@ -239,9 +239,11 @@ def judge(case: Case, watermarks_us: tuple[int, int], terms: Terms) -> Judgement
     )
     counts = [0, 0]
     former: dict[tuple[Kind, int, tuple[int, ...]], Claim] = {}
-    for arrived_us, o, _ in arrivals:
+    for number, (arrived_us, o, _) in enumerate(arrivals):
         before = (tuple(case.sides[0][: counts[0]]), tuple(case.sides[1][: counts[1]]))
-        for claim in claims(before, terms) if any(counts) else ():
+        # What one record alone says is due a grace after it.
+        may_be = number > 1 or (number == 1 and arrived_us >= min(terms.grace_us) + (before[0] or before[1])[0].ts_us)
+        for claim in claims(before, terms) if may_be else ():
             if claim.due_us <= arrived_us or not claim.clocks:
                 former.setdefault((claim.kind, claim.origin, claim.clocks), claim)
         counts[o] += 1

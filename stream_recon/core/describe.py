@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -49,6 +50,7 @@ def split_key(key: str) -> tuple[str, str, str, str]:
     return account, instrument, trade_id, side
 
 
+@lru_cache(1024)
 def trade_alert_id(key: str, kind: Kind, origin: int) -> str:
     """The id of a discrepancy of the trade identity: account, identity, the origins compared, business key."""
     account, instrument, trade_id, side = split_key(key)
@@ -74,7 +76,7 @@ def discrepancy_of(key: str, claim: Claim, tolerance: Tolerance, place: Place, t
         status="OPEN",
         kind=claim.kind,
         identity="trade",
-        severity=_severity(claim, fields, thresholds, instrument),
+        severity=_severity(claim, fields, size, thresholds, instrument),
         account=account,
         venue=venue,
         account_id=account_id,
@@ -187,16 +189,11 @@ def _fields(claim: Claim, tolerance: Tolerance) -> list[FieldDifference]:
         first, second = faces[claim.origin].live[:2]
         names = differing_fields(first.content, second.content, EXACTLY)
         return [_difference(name, _contents(first).get(name), _contents(second).get(name)) for name in names]
-    ours = _contents(faces[0].live[0]) if faces[0].live else None
-    theirs = _contents(faces[1].live[0]) if faces[1].live else None
-    if ours is not None and theirs is not None:
+    ours, theirs = (_contents(face.live[0]) if face.live else {} for face in faces)
+    if ours and theirs:
         names = differing_fields(faces[0].live[0].content, faces[1].live[0].content, tolerance)
         return [_difference(name, ours.get(name), theirs.get(name)) for name in names]
-    return [
-        _difference(name, (ours or {}).get(name), (theirs or {}).get(name))
-        for name in CONTENT_FIELDS
-        if name in (ours or theirs or {})
-    ]
+    return [FieldDifference(name, ours.get(name), theirs.get(name)) for name in ours or theirs]
 
 
 def _difference(field: str, internal: str | None, exchange: str | None) -> FieldDifference:
@@ -205,10 +202,12 @@ def _difference(field: str, internal: str | None, exchange: str | None) -> Field
     return FieldDifference(field, internal, exchange)
 
 
-def _severity(claim: Claim, fields: list[FieldDifference], thresholds: Thresholds, instrument: str) -> Severity:
+def _severity(
+    claim: Claim, fields: list[FieldDifference], size: Decimal, thresholds: Thresholds, instrument: str
+) -> Severity:
     """That of the worst field. A fee is an amount of its asset, a quantity one of its instrument."""
     if not thresholds.absolute:
-        return severity_of(claim.kind, _size(fields), thresholds)
+        return severity_of(claim.kind, size, thresholds)
     asset_of = {"qty": instrument}
     for side in claim.sides:
         for seen in side:
