@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import partial
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -24,8 +26,9 @@ import msgspec
 import zstandard
 
 from stream_recon.cli.options import load_contracts, load_instruments
-from stream_recon.core import newest, shelf
+from stream_recon.core import newest, shelf, window_books
 from stream_recon.core.compress import compress
+from stream_recon.core.lane import Lane
 from stream_recon.data import hyperliquid_fills, hyperliquid_instruments
 from stream_recon.domain.contracts import Contracts
 from stream_recon.domain.events import ORIGINS
@@ -34,13 +37,15 @@ from stream_recon.faults.plan import FAULTS, plan
 from stream_recon.files import reconcile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
+    from stream_recon.domain.events import Origin
     from stream_recon.domain.instruments import Instruments
 
 ROOT = Path(__file__).parents[1]
 DICTIONARY_ID = 1
-SIZE_BYTES = 32_768
+SIZE_BYTES = 20_480
+CHUNK = 50
 EACH = 400
 """Texts of one world and one kind of text."""
 _NAMES = re.compile(
@@ -49,13 +54,30 @@ _NAMES = re.compile(
 )
 
 
-def told(lines: Iterable[bytes], contracts: Contracts, instruments: Instruments) -> list[list[bytes]]:
-    """What is kept of these lines, as texts: cases and alerts."""
-    kept: list[list[bytes]] = [[], []]
-    for module, texts in zip((shelf, newest), kept, strict=True):
+def kept(act: Callable[[], object]) -> list[list[bytes]]:
+    """What is kept meanwhile, as texts: cases, alerts, and what waits for its twin in windows."""
+    found: list[list[bytes]] = [[], [], []]
+    for module, texts in zip((shelf, newest, window_books), found, strict=True):
         module.compress = lambda text, texts=texts: texts.append(text) or compress(text)  # type: ignore[attr-defined]
-    reconcile([(BytesIO(b"\n".join(lines)), "-", None)], contracts, instruments)
-    return kept
+    act()
+    return found
+
+
+def silence(origin: Origin, lines: list[bytes]) -> None:
+    """Fills of one side, and nothing of the other."""
+    lane, other = Lane(0, Contracts()), ORIGINS[1 - ORIGINS.index(origin)]
+    source = f"{other}|{json.loads(lines[0])['venue']}"
+    for first in range(0, len(lines), CHUNK):
+        some = lines[first : first + CHUNK]
+        memory.step(lane, origin, list(range(first, first + len(some))), some, list(map(key_of, some)))
+        beat = {"type": "heartbeat", "origin": other, "source": source, "through_us": json.loads(some[-1])["ts_us"]}
+        memory.step(lane, other, [first], [msgspec.json.encode(beat)], [None])
+
+
+def key_of(line: bytes) -> bytes:
+    """The key under which a fill is sent."""
+    event = json.loads(line)
+    return f"{event['venue']}|{event['account_id']}".encode()
 
 
 def renamed(lines: list[bytes], rng: Random) -> list[bytes]:
@@ -97,17 +119,15 @@ def samples(rng: Random) -> list[bytes]:
         worlds.append((lines, timing.contracts(), hyperliquid_instruments()))
     for lines, contracts, instruments in worlds:
         for each in (lines, renamed(lines, rng), renamed(lines, rng)):
-            cases, alerts = told(each, contracts, instruments)
+            files = [(BytesIO(b"\n".join(each)), "-", None)]
+            cases, alerts, _ = kept(partial(reconcile, files, contracts, instruments))
             states = [text for text in alerts if b'"kind":"position_mismatch"' in text]  # of these there are too many
             others = [text for text in alerts if b'"kind":"position_mismatch"' not in text]
             for texts in (cases, states[:: len(states) // 100 or 1], others):
                 found += rng.sample(texts, min(EACH, len(texts)))
-    for origin, other in (ORIGINS, ORIGINS[::-1]) * 3:
-        lines = renamed(memory.fills(origin, list(range(500)), 64)[0], rng)
-        beat = {"type": "heartbeat", "origin": other, "source": f"{other}|{json.loads(lines[0])['venue']}"}
-        first, last = (msgspec.json.encode(beat | {"through_us": memory.START_US + n * 10**12}) for n in (0, 1))
-        for texts in told([first, *lines, last], Contracts(), kinds):
-            found += texts
+    for origin in ORIGINS * 3:
+        lines = renamed(memory.fills(origin, list(range(0, 1_000_000, 2_000)), 64)[0], rng)
+        found += chain.from_iterable(kept(partial(silence, origin, lines)))
     return found
 
 

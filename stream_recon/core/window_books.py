@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from stream_recon.core.compress import compress, decompress
 from stream_recon.core.drift import Chain, Window
 from stream_recon.core.movements import Move
 from stream_recon.core.watermarks import NEVER_US
@@ -51,14 +52,14 @@ class Halves:
         waiting = self.loose.get(unit)
         if waiting is None:
             packed = self.packed.get(unit)
-            waiting = _DECODE(packed) if packed is not None else []
+            waiting = _DECODE(decompress(packed)) if packed is not None else []
         return waiting
 
     def take(self, unit: str) -> list[Half]:
         """What waits, to be changed; empty: nothing does."""
         packed = self.packed.pop(unit, None)
         if packed is not None:
-            self.loose[unit] = _DECODE(packed)
+            self.loose[unit] = _DECODE(decompress(packed))
         return self.loose.get(unit, [])
 
     def put(self, unit: str, waiting: list[Half]) -> None:
@@ -83,14 +84,14 @@ class Halves:
         """All that waits, to be read."""
         yield from self.loose.items()
         for unit, packed in self.packed.items():
-            yield unit, _DECODE(packed)
+            yield unit, _DECODE(decompress(packed))
 
     def pack(self, units: Iterable[str], settled_us: int) -> None:
         """Pack those of some units of which all is residual."""
         for unit in units:
             waiting = self.loose.get(unit)
             if waiting is not None and all(move.ts_us <= settled_us for _, move in waiting):
-                self.packed[unit] = _ENCODE(waiting)
+                self.packed[unit] = compress(_ENCODE(waiting))
                 del self.loose[unit]
 
 
