@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,22 @@ def folded(log: Iterable[tuple[Record, int]], start: int = 0) -> Fold:
             fold.add(offset, value, headers)
             offset += 1
     return fold
+
+
+@pytest.mark.parametrize(
+    "value",
+    [msgspec.msgpack.encode({"of": "another version"}), b"\xc1"],
+    ids=["other fields", "no record"],
+)
+def test_a_record_of_another_version_is_refused(value: bytes) -> None:
+    _, headers = next(iter(encode(entry(1), 1)))
+    with pytest.raises(ValueError, match="up to offset 0 was written by another version"):
+        Fold(lambda: Lane(0, Contracts())).add(0, value, headers)
+
+
+def test_a_record_whose_texts_another_version_packed_is_refused() -> None:
+    with pytest.raises(ValueError, match="up to offset 0 was written by another version"):
+        folded([(Entry(Position({}, -1, 0, 0), Changes(cases=[zlib.compress(b"a case")]), []), 1)])
 
 
 def tallied(fold: Fold) -> int:

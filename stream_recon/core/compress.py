@@ -22,6 +22,10 @@ _decompressors: list[zstandard.ZstdDecompressor] = []
 """Those not in use: each may be used by one thread at a time."""
 
 
+class UnreadableError(ValueError):
+    """It was not compressed, or against another dictionary."""
+
+
 def compress(text: bytes) -> bytes:
     """The text, small."""
     try:
@@ -37,12 +41,15 @@ def decompress(small: bytes) -> bytes:
     """The text that was compressed.
 
     Raises:
-        zstandard.ZstdError: it was not, or against another dictionary.
+        UnreadableError: it was not, or against another dictionary.
     """
     try:
         one = _decompressors.pop()
     except IndexError:
         one = zstandard.ZstdDecompressor(dict_data=_DICTIONARY, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
-    text = one.decompress(small)
-    _decompressors.append(one)
-    return text
+    try:
+        return one.decompress(small)
+    except zstandard.ZstdError as error:
+        raise UnreadableError(str(error)) from error
+    finally:
+        _decompressors.append(one)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
+from stream_recon.core.compress import UnreadableError
 from stream_recon.core.memory import Changes
 
 if TYPE_CHECKING:
@@ -146,10 +147,9 @@ class Fold:
         self._parts.append(value)
         if number == of and len(self._parts) == of:
             try:
-                record = _DECODER.decode(b"".join(self._parts))
-            except msgspec.DecodeError as error:
+                self._apply(offset, self._first, _DECODER.decode(b"".join(self._parts)))
+            except (msgspec.DecodeError, UnreadableError) as error:
                 raise ValueError(f"the state up to offset {offset} was written by another version: {error}") from error
-            self._apply(offset, self._first, record)
             self._parts = []
 
     def _apply(self, offset: int, first: int, record: Record) -> None:
