@@ -53,6 +53,13 @@ class Shelf(MutableMapping[str, Case]):
             taken = self._taken[key] = _unpack(self.packed(key))
         return taken.case
 
+    def peek(self, key: str) -> Case | None:
+        """A case to be read only: it is not taken out; None: there is none."""
+        taken = self._taken.get(key)
+        if taken is not None:
+            return taken.case
+        return _unpack(self.packed(key)).case if key in self._kept else None
+
     def __setitem__(self, key: str, case: Case) -> None:
         self._kept.setdefault(key, None)
         self._taken[key] = _Taken(case)

@@ -432,12 +432,14 @@ class TradeBook:
 
     def held_of(self, key: str) -> tuple[int, list[str]]:
         """The time of the newest record of a trade, and the ids of what is held to be wrong with it."""
-        case = self.cases[key]
+        case = self.cases.peek(key)
+        if case is None:
+            return 0, []
         return case.newest_us, [trade_alert_id(key, kind, origin) for kind, origin in self._held(case)]
 
     def fills_of(self, key: str) -> tuple[Move | None, Move | None]:
         """What counts on each side of a case."""
-        case = self.cases.get(key)
+        case = self.cases.peek(key)
         if case is None:
             return None, None
         ours, theirs = case.sides
@@ -445,7 +447,7 @@ class TradeBook:
 
     def moves_of(self, key: str) -> tuple[list[Move], list[Move]]:
         """The movements that the records of a case make, by side."""
-        case = self.cases.get(key)
+        case = self.cases.peek(key)
         return (moves_of(key, case.sides[0]), moves_of(key, case.sides[1])) if case is not None else ([], [])
 
     def _clear(self, account: Account, case: Case, kind: Kind, origin: int) -> None:
