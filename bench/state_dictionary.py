@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 DICTIONARY_ID = 1
-SIZE_BYTES = 20_480
+SIZE_BYTES = 16_384
+TRIES = 8
 CHUNK = 50
 EACH = 400
 """Texts of one world and one kind of text."""
@@ -131,8 +132,20 @@ def samples(rng: Random) -> list[bytes]:
     return found
 
 
+def trained(texts: list[bytes]) -> tuple[int, bytes]:
+    """The dictionary of several orders of the texts that makes most of them, and to how many bytes it brings them."""
+    found = []
+    for seed in range(TRIES):
+        ordered = list(texts)
+        Random(seed).shuffle(ordered)
+        one = zstandard.train_dictionary(SIZE_BYTES, ordered, dict_id=DICTIONARY_ID, level=3)
+        small = zstandard.ZstdCompressor(dict_data=one, level=3)
+        found.append((sum(len(small.compress(text)) for text in texts), one.as_bytes()))
+    return min(found)
+
+
 if __name__ == "__main__":
-    texts = samples(Random(1))
-    trained = zstandard.train_dictionary(SIZE_BYTES, texts, dict_id=DICTIONARY_ID, level=3)
-    Path(sys.argv[1]).write_bytes(trained.as_bytes())
-    print(f"{len(texts):,} texts, {sum(map(len, texts)):,} bytes")
+    every = samples(Random(1))
+    size, best = trained(every)
+    Path(sys.argv[1]).write_bytes(best)
+    print(f"{len(every):,} texts, {sum(map(len, every)):,} bytes, {size:,} compressed")
