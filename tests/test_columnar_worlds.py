@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stream_recon.columnar import sift as sifting
 from stream_recon.columnar.replay import RestReader, replay
 from stream_recon.columnar.sift import PlainFile, Sifter, sift
 from stream_recon.columnar.template import template_of, templates_of
@@ -38,6 +39,7 @@ from tests.test_end_to_end_data import bad_lines
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stream_recon.columnar.template import Templates
     from stream_recon.domain.events import Origin
     from stream_recon.files import Outcome
 
@@ -376,11 +378,13 @@ def test_the_recording_of_the_package_comes_out_the_same_with_faults_in_it(tmp_p
 # -- what is proven of a line -----------------------------------------------------------------------------------------
 
 
-def proven(folder: Path, lines: list[bytes], origin: Origin | None = "exchange") -> list[int | None]:
-    """Of each line its time where it is proven; templates are those of all lines."""
+def proven(
+    folder: Path, lines: list[bytes], origin: Origin | None = "exchange", templates: Templates | None = None
+) -> list[int | None]:
+    """Of each line its time where it is proven; templates are those of all lines, where none are given."""
     path = folder / "lines.jsonl"
     path.write_bytes(b"".join(text + b"\n" for text in lines))
-    checked = Checked(templates_of(lines, origin), Amounts.DECIMAL, True, "", SIDES["exchange"])
+    checked = Checked(templates or templates_of(lines, origin), Amounts.DECIMAL, True, "", SIDES["exchange"])
     with duckdb.connect(config={"threads": 1}) as base:
         rows = base.execute(f"SELECT at_us FROM ({table_of(path, checked, careful=True)})").fetchall()  # noqa: S608
     assert len(rows) == len(lines)
@@ -427,6 +431,11 @@ FORGED = {
     "a control character of Latin 1": compact(FILL | {"trade_id": "\x85"}),
     "a venue with a bar": compact(FILL | {"venue": "a|b"}),
     "a time with an exponent": compact(FILL).replace(b"1750000000000000", b"1.75000000000e15"),
+    "a time with a capital exponent": compact(FILL).replace(b"1750000000000000", b"1.75000000000E15"),
+    "a time with a fraction": compact(FILL).replace(b"1750000000000000", b"1750000000000.25"),
+    "a time below zero": compact(FILL).replace(b"1750000000000000", b"-175000000000000"),
+    "a time in a list": compact(FILL).replace(b"1750000000000000", b"[17500000000000]"),
+    "a time after 2255": compact(FILL | {"ts_us": 9_007_199_254_740_992}),
     "a time in seconds": compact(FILL | {"ts_us": 1_750_000_000}),
     "a time before 2009": compact(FILL | {"ts_us": 1_230_767_999_999_999}),
     "a time in quotes": compact(FILL | {"ts_us": "1750000000000000"}),
@@ -444,9 +453,14 @@ FORGED = {
 }
 
 
-def test_nothing_but_plain_fills_is_proven_and_plain_fills_are(tmp_path: Path) -> None:
+OTHER = FILL | {"venue": "v9", "account_id": "a9", "event_id": "e9", "instrument": "I9", "trade_id": "t9",
+                "order_id": "o9", "side": "sell" if FILL["side"] == "buy" else "buy"}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [FILL, OTHER], ids=["constants are known", "no value is constant"])
+def test_nothing_but_plain_fills_is_proven_and_plain_fills_are(first: dict[str, Any], tmp_path: Path) -> None:
     good = [
-        compact(FILL),
+        compact(first),
         compact(FILL | {"qty": "1", "price": "0.000000000000000001"}),
         compact(FILL | {"trade_id": "x" * 128, "order_id": "?"}),
     ]
@@ -470,6 +484,51 @@ def test_a_file_may_write_its_fills_in_several_ways(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(set(FORGED) - {"another origin"}))
 def test_no_template_is_taken_from_what_is_no_plain_fill(name: str) -> None:
     assert template_of(FORGED[name], "exchange") is None or is_plain(FORGED[name])
+
+
+def test_what_is_not_as_constant_as_it_seemed_is_not_proven(tmp_path: Path) -> None:
+    constant = {name for name in OTHER if OTHER[name] != FILL[name]}
+    templates = templates_of([compact(FILL)], "exchange")
+    assert templates.constants == {name: FILL[name] for name in constant}
+    lines = [compact(FILL), *(compact(FILL | {name: OTHER[name]}) for name in constant)]
+    assert proven(tmp_path, lines, templates=templates) == [FILL["ts_us"], *[None] * len(constant)]
+
+
+@pytest.mark.parametrize("name", ["venue", "account_id", "instrument", "side", "fee_asset", "position_side"])
+def test_constants_of_two_files_are_compared(name: str, tmp_path: Path) -> None:
+    other = {name: {"side": "sell", "position_side": "short"}.get(name, "it's another")}
+    agreed: Files = {
+        origin: [line(fill_of(n) | {"position_side": "long"} | other | {"origin": origin}) for n in range(100)]
+        for origin in ORIGINS
+    }
+    assert taken_out(tmp_path, agreed, Contracts()) == 2 * (100 - 1)
+    files = agreed | {
+        "internal": [line(fill_of(n) | {"position_side": "long", "origin": "internal"}) for n in range(100)]
+    }
+    assert taken_out(tmp_path, files, Contracts()) == 0
+
+
+def test_a_value_that_no_sampled_line_has_is_for_the_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sifting, "SAMPLED", 10)
+    changed = {"venue": "v2", "instrument": "ETH", "fee_asset": "USDC"}
+    fills = [fill_of(n) | (changed if n % 10 == 9 and n > 100 else {}) for n in range(900)]
+    files: Files = {origin: [line(fill | {"origin": origin}) for fill in fills] for origin in ORIGINS}
+    assert taken_out(tmp_path, files, Contracts()) == 2 * (900 - 80 - 1)
+
+
+def test_places_all_over_a_long_file_are_sampled(tmp_path: Path) -> None:
+    fills = [fill_of(n) | ({"venue": "v2", "instrument": "ETH"} if n > 2_000 else {}) for n in range(4_000)]
+    files: Files = {origin: [line(fill | {"origin": origin}) for fill in fills] for origin in ORIGINS}
+    assert taken_out(tmp_path, files, Contracts()) == 2 * (4_000 - 2)
+
+
+def test_no_fee_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    # That an amount of the exchange is none is not looked at by the columns.
+    files = agreeing(1_000, accounts=10)
+    files["internal"][503] = line(fill_of(503, accounts=10) | {"origin": "internal", "fee": None})
+    files["exchange"][503] = line(fill_of(503, accounts=10) | {"origin": "exchange", "fee": ""})
+    files["internal"][14] = line(fill_of(14, accounts=10) | {"origin": "internal", "fee": None})
+    assert taken_out(tmp_path, files, Contracts()) == 2 * (900 - 9 - 1)
 
 
 # -- that all this would be noticed -----------------------------------------------------------------------------------

@@ -58,10 +58,13 @@ MEMORY_LIMIT = "1GB"
 MOST_LEFT = 0.2
 """Where more than this part of the lines would be left to the core, it takes all."""
 SAMPLED = 200
-"""Lines at the beginning of each file from which it is learnt how it is written."""
+"""Lines at the beginning of each file from which, with some of other places, it is learnt how it is written."""
+PLACES = 32
+"""In so many parts of a file; what all these lines have in common is expected of the others."""
 FEW = 100
 _SLICE = 122_880
 _BEGINNING = 1 << 18
+_PLACE = 1 << 11
 _PLAIN: tuple[Any, ...] = (None, "trade")
 
 
@@ -164,9 +167,14 @@ class _Text:
         """Whether its last line has an end."""
         return pread(self._file.fileno(), 1, max(self.size - 1, 0)) == b"\n"
 
-    def first_lines(self, number: int) -> list[bytes]:
-        """Some lines of its beginning, which may be cut off."""
-        return pread(self._file.fileno(), _BEGINNING, 0).split(b"\n")[:number]
+    def some_lines(self) -> list[bytes]:
+        """Lines of its beginning, the last of which may be cut off, and of places all over it."""
+        found = pread(self._file.fileno(), _BEGINNING, 0).split(b"\n")[:SAMPLED]
+        if self.size > _BEGINNING:
+            for place in range(1, PLACES):
+                start = _BEGINNING + (self.size - _BEGINNING) * place // PLACES
+                found += pread(self._file.fileno(), _PLACE, start).split(b"\n")[1:-1]
+        return found
 
     def line(self, start: int, end: int) -> bytes | None:
         """The line that lies there; None: it is none."""
@@ -231,11 +239,11 @@ class Sifter:
 
     def _tell(self) -> None:
         """Read the files into their tables."""
-        samples = [text.first_lines(SAMPLED) for text in self.texts]
+        samples = [text.some_lines() for text in self.texts]
         samples = [[line.rpartition(DIVIDER)[2] for line in sample] if file.spool is not None else sample
                    for sample, file in zip(samples, self.files, strict=True)]  # fmt: skip
         templates = [templates_of(sample, file.origin) for sample, file in zip(samples, self.files, strict=True)]
-        if not all(templates):
+        if not all(found.each for found in templates):
             raise Unfit
         amounts, salt = _how_amounts_agree(samples, self.files), secrets.token_hex(16)
         for number, (file, text) in enumerate(zip(self.files, self.texts, strict=True)):
@@ -243,7 +251,7 @@ class Sifter:
             checked = Checked(templates[number], amounts, patterns, salt, SIDES[file.origin or "internal"],
                               file.spool is not None)  # fmt: skip
             self._read(number, file.path, checked)
-            counted = f"SELECT count(*), count(at_us), sum(len) + count(*) FROM told_{number}"  # noqa: S608 - a number
+            counted = f"SELECT count(*), count(at_us), max(end_) FROM told_{number}"  # noqa: S608 - a number
             lines, proven, size = self._row(counted)
             # Nothing was passed over: each line, and one sign after each, the last one perhaps without.
             if size != text.size + (not text.is_ended) or proven < (1 - self.most_left) * lines:
@@ -290,7 +298,7 @@ class Sifter:
             self.base.execute(
                 f"INSERT INTO kept SELECT key FROM told_{number} WHERE rowid IN (FROM first_{number})"  # noqa: S608
             )
-            self._fetch(number, f"at_us IS NULL OR line_ IN (FROM first_{number})")
+            self._fetch(number, f"at_us IS NULL OR rowid IN (FROM first_{number})")
             self.speakers.append({speaker: self._speaker(number, line) for speaker, line, _ in firsts})
             if any(ahead_us is not None and ahead_us > self.speakers[number][speaker].within_us
                    for speaker, _, ahead_us in firsts):  # fmt: skip
@@ -311,9 +319,7 @@ class Sifter:
     def _fetch(self, number: int, where: str) -> int:
         """Decode further lines; gives how many of the file are decoded now."""
         rows = self.base.execute(
-            f"""SELECT line_, end_ - len - 1, end_ - 1, at_us IS NULL FROM (
-                    SELECT rowid AS line_, *, sum(len + 1) OVER (ROWS UNBOUNDED PRECEDING) AS end_ FROM told_{number}
-                ) WHERE {where}"""  # noqa: S608 - our own words
+            f"SELECT rowid, end_ - len - 1, end_ - 1, at_us IS NULL FROM told_{number} WHERE {where}"  # noqa: S608
         ).fetchall()
         if len(rows) > self.most_left * self.lines[number]:
             raise Unfit
@@ -422,11 +428,10 @@ class Sifter:
         proven = "SELECT key, said, at_us FROM told_{} WHERE at_us IS NOT NULL"
         sides = [proven.format(number) for number in range(len(self.files))]
         if len(sides) > 1:  # of one origin each; a join and two counts take half as long as one count over both
-            ours, theirs = sides
+            ours, theirs = sides[0], f"SELECT key, xor(said, {once_each}::UBIGINT) AS said, at_us FROM ({sides[1]})"  # noqa: S608
             self.base.execute(
-                f"""INSERT INTO kept SELECT coalesce(a.key, b.key) FROM ({ours}) a FULL JOIN ({theirs}) b USING (key)
-                    WHERE a.said IS NULL OR b.said IS NULL OR xor(a.said, b.said) <> {once_each}
-                        OR abs(a.at_us - b.at_us) > {self.apart_us}"""  # noqa: S608
+                f"""INSERT INTO kept SELECT key FROM ({ours}) a FULL JOIN ({theirs}) b USING (key, said)
+                    WHERE a.at_us IS NULL OR b.at_us IS NULL OR abs(a.at_us - b.at_us) > {self.apart_us}"""  # noqa: S608
             )
             for side in sides:
                 self.base.execute(f"INSERT INTO kept SELECT key FROM ({side}) GROUP BY key HAVING count(*) > 1")  # noqa: S608
@@ -487,10 +492,7 @@ class Sifter:
         late = f"newest_us - {within_us} >= at_us + {slack_us}"
         late += "".join(f" OR (rowid > {line} AND at_us + {slack_us} <= {to_us})" for line, _, to_us in lifts)
         rows = self.base.execute(
-            f"""SELECT line_ FROM (
-                    SELECT rowid AS line_, rowid, at_us, max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
-                    FROM told_{number}
-                ) WHERE {late}"""  # noqa: S608 - our own words and numbers
+            f"SELECT rowid FROM told_{number} WHERE {late}"  # noqa: S608 - our own words and numbers
         ).fetchall()
         return [line for (line,) in rows]
 
@@ -553,18 +555,17 @@ class Sifter:
     def _rising(self, number: int, misread: set[int]) -> tuple[array[int], array[int]]:
         """The lines that are not older than any before them, with their times: what is older lifts nothing."""
         lifting, rising_us, newest_us = array("Q"), array("q"), -1
-        apart = f"AND rowid NOT IN ({', '.join(map(str, misread))})" if misread else ""
+        rises = "at_us IS NOT NULL" if misread else "at_us = newest_us"  # there what is misread counts as newest too
         for first in range(0, self.lines[number], _SLICE):
             lines, times_us = self._row(
-                f"""SELECT list(line_), list(at_us) FROM (
-                        SELECT rowid AS line_, at_us, max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
-                        FROM told_{number} WHERE rowid >= {first} AND rowid < {first + _SLICE} {apart}
-                    ) WHERE at_us = newest_us AND at_us >= {newest_us}"""  # noqa: S608 - our own words and numbers
+                f"""SELECT list(rowid), list(at_us) FROM told_{number}
+                    WHERE {rises} AND rowid >= {first} AND rowid < {first + _SLICE}"""  # noqa: S608
             )
-            if lines:
-                lifting.extend(lines)
-                rising_us.extend(times_us)
-                newest_us = times_us[-1]
+            for line, at_us in zip(lines or (), times_us or (), strict=True):
+                if at_us >= newest_us and line not in misread:
+                    lifting.append(line)
+                    rising_us.append(at_us)
+                    newest_us = at_us
         return lifting, rising_us
 
 

@@ -31,6 +31,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "origin": ("internal", "exchange"), "side": ("buy", "sell"), "liquidity": ("maker", "taker"),
     "position_side": ("net", "long", "short"),
 }  # fmt: skip
+_MAY_BE_CONSTANT = {name for name, what in PLAIN_FIELDS.items() if what in {"identifier", "word"}} - {"origin"}
 MOST = 4
 """Templates of one file."""
 _FIELD = re.compile(r'([{,] ?)"([a-z_]+)":( ?)(?:"([^"\\]+)"|([0-9]+))')
@@ -42,40 +43,67 @@ class Template(NamedTuple):
     fields: tuple[str, ...]
     pieces: tuple[str, ...]
 
+    def with_constants(self, constants: Mapping[str, str]) -> Template:
+        """The same where some values are known: they are part of the pieces."""
+        fields, pieces = [], [self.pieces[0]]
+        for name, piece in zip(self.fields, self.pieces[1:], strict=True):
+            if name in constants:
+                pieces[-1] += constants[name] + piece
+            else:
+                fields.append(name)
+                pieces.append(piece)
+        return Template(tuple(fields), tuple(pieces))
 
-def template_of(line: bytes, origin: Origin | None) -> Template | None:
-    """The template of a line, if it is a plain fill; `origin`: whose file it is in, None where lines say it."""
+
+class Templates(NamedTuple):
+    """How the lines of a file are written, the commonest way first."""
+
+    each: list[Template]
+    constants: Mapping[str, str]
+    """Values that all lines have and share, and so are part of the pieces."""
+
+
+def template_of(line: bytes, origin: Origin | None) -> tuple[Template, dict[str, str]] | None:
+    """The template of a line and its values, if it is a plain fill.
+
+    `origin`: whose file it is in, None where lines say it.
+    """
     says = origin or ("exchange" if b'"exchange"' in line else "internal")
     event = decode_pack([line], None, None, says, "fills")[0]
     if not isinstance(event, Fill) or event.exec not in {None, "trade"} or not line.isascii():
         return None
     text, at, piece = line.decode(), 0, ""
-    fields: list[str] = []
+    values: dict[str, str] = {}
     pieces: list[str] = []
     while (found := _FIELD.match(text, at)) is not None:
         opening, name, space, word, number = found.groups()
         what = PLAIN_FIELDS.get(name)
-        if what is None or (what == "time") == (number is None) or name in fields:
+        if what is None or (what == "time") == (number is None) or name in values:
             return None
         piece += f'{opening}"{name}":{space}' + ('"' if word is not None else "")
         if what == "constant" or (name == "origin" and origin is not None):
             piece += word
         else:
-            fields.append(name)
+            values[name] = word or number
             pieces.append(piece)
             piece = ""
         piece += '"' if word is not None else ""
         at = found.end()
     if text[at:] != "}":
         return None
-    return Template(tuple(fields), (*pieces, piece + "}"))
+    return Template(tuple(values), (*pieces, piece + "}")), values
 
 
-def templates_of(lines: Iterable[bytes], origin: Origin | None) -> list[Template]:
-    """The commonest templates of some lines, the commonest first."""
+def templates_of(lines: Iterable[bytes], origin: Origin | None) -> Templates:
+    """The commonest templates of some lines, with what all these lines share."""
     counts: dict[Template, int] = {}
+    alike: dict[str, str] | None = None
     for line in lines:
-        template = template_of(line, origin)
-        if template is not None:
+        found = template_of(line, origin)
+        if found is not None:
+            template, values = found
             counts[template] = counts.get(template, 0) + 1
-    return sorted(counts, key=lambda template: -counts[template])[:MOST]
+            alike = dict(alike.items() & values.items()) if alike is not None else values
+    constants = {name: value for name, value in (alike or {}).items() if name in _MAY_BE_CONSTANT}
+    commonest = sorted(counts, key=lambda template: -counts[template])[:MOST]
+    return Templates([template.with_constants(constants) for template in commonest], constants)

@@ -7,6 +7,9 @@ A line is *proven* if `decode_carefully` would accept it as a plain fill with ju
 - it is ASCII without DEL, identifiers have 1 to 128 bytes, times 16 digits in range, words are of their lists;
 - amounts match a pattern that is tighter than the definition's.
 
+Values that all sampled lines of a file share are part of its templates: they were checked when these lines were
+decoded, need not be looked for in each line, and are hashed as the others are.
+
 Where both files write amounts alike (`Amounts.TEXT`), those of the exchange's file need no pattern: they are the same
 text as those that have been checked, or the fill does not agree, and the core decodes it anyway.
 
@@ -26,10 +29,10 @@ from stream_recon.domain.record import AHEAD_US
 from stream_recon.domain.strict_json import MAX_VALUE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from stream_recon.columnar.template import Template
+    from stream_recon.columnar.template import Template, Templates
     from stream_recon.domain.events import Origin
 
 LONGEST_AMOUNT = 20
@@ -55,7 +58,7 @@ class Amounts(Enum):
 class Checked(NamedTuple):
     """What is looked at in a file."""
 
-    templates: list[Template]
+    templates: Templates
     amounts: Amounts
     patterns: bool
     """Whether amounts are matched against a pattern."""
@@ -67,8 +70,19 @@ class Checked(NamedTuple):
 
     @property
     def fields(self) -> list[str]:
-        """All fields of all templates, in order."""
-        return list(dict.fromkeys(field for template in self.templates for field in template.fields))
+        """All fields of all templates that are no constants, in order."""
+        return list(dict.fromkeys(field for template in self.templates.each for field in template.fields))
+
+    @property
+    def known(self) -> set[str]:
+        """All fields that lines may have."""
+        return {*self.fields, *self.templates.constants}
+
+    @property
+    def always(self) -> set[str]:
+        """Those that all lines have."""
+        fields = [set(template.fields) for template in self.templates.each]
+        return set.intersection(*fields) | self.templates.constants.keys()
 
 
 def can_be_named(path: Path) -> bool:
@@ -79,30 +93,32 @@ def can_be_named(path: Path) -> bool:
 def table_of(path: Path, checked: Checked, *, careful: bool) -> str:
     """The query that gives a file's rows: len, time_us, at_us, key, said, speaker; what is not proven has no `at_us`.
 
-    Not `careful`, it fails at the first line that is not JSON.
+    Each has also where the next line begins, end_, and the newest time up to here, newest_us. Not `careful`, it fails
+    at the first line that is not JSON.
     """
     fields = checked.fields
-    extracted = ", ".join(f"said_[{number}] AS {name}" for number, name in enumerate(fields, start=1))
+    values = [(f"said_[{number}]", name) for number, name in enumerate(fields, start=1)]
+    values += [(_quoted(value), name) for name, value in checked.templates.constants.items()]
+    named = ", ".join(f"{value} AS {name}" for value, name in values)
     paths = ", ".join(f"'$.{name}'" for name in fields)
-    speaker = [name for name in ("origin", "venue", "account_id", "source") if name in fields]
-    said = [*_salted(checked.salt, KEY), *(_compared(name, checked) for name in ("qty", "price", "fee"))]
-    said += ["fee_asset" if "fee_asset" in fields else "NULL"]
-    said += ["coalesce(position_side, 'net')" if "position_side" in fields else "'net'"]
+    speaker = [name for name in ("origin", "venue", "account_id", "source") if name in checked.known]
     side = str(checked.side)
     if "origin" in fields:
         side = f"CASE WHEN origin = 'internal' THEN {SIDES['internal']} ELSE {SIDES['exchange']} END"
-    values = f"json_extract_string(line, [{paths}])"
+    extracted = f"json_extract_string(line, [{paths}])"
     if careful:
-        values = f"TRY({values})"
+        extracted = f"TRY({extracted})"
     size = f"strlen(line) + strlen(key_) + {TIME_DIGITS + 2}" if checked.keyed else "strlen(line)"
     beside = ", key_, time_us" if checked.keyed else ""
     return f"""
-        SELECT ({size})::UINTEGER AS len, {"time_us" if checked.keyed else "NULL::BIGINT"} AS time_us,
+        SELECT *, (sum(len + 1) OVER (ROWS UNBOUNDED PRECEDING))::BIGINT AS end_,
+               max(at_us) OVER (ROWS UNBOUNDED PRECEDING) AS newest_us
+        FROM (SELECT ({size})::UINTEGER AS len, {"time_us" if checked.keyed else "NULL::TINYINT"} AS time_us,
                CASE WHEN {_proof(checked)} THEN TRY_CAST(ts_us AS BIGINT) END AS at_us,
-               hash({", ".join(KEY)}) AS key, xor(hash({", ".join(said)}), {side}::UBIGINT) AS said,
+               hash({", ".join(KEY)}) AS key, xor(hash({_said(checked)}), {side}::UBIGINT) AS said,
                hash({", ".join(speaker)}) AS speaker
-        FROM (SELECT line{beside}, {extracted}
-              FROM (SELECT line{beside}, {values} AS said_ FROM {_lines(path, keyed=checked.keyed)}))
+        FROM (SELECT line{beside}, {named}
+              FROM (SELECT line{beside}, {extracted} AS said_ FROM {_lines(path, keyed=checked.keyed)})))
     """  # noqa: S608 - the names are of our own list, the path is checked, values are quoted
 
 
@@ -115,22 +131,30 @@ def _lines(path: Path, *, keyed: bool) -> str:
     )
 
 
-def _salted(salt: str, names: Sequence[str]) -> list[str]:
-    return [f"concat('{salt}', {', chr(10), '.join(names)})"]
+def _said(checked: Checked) -> str:
+    """What is hashed of a fill's identity and content: texts as one, behind the salt, and numbers."""
+    amounts = [_or_none(name, checked) for name in ("qty", "price", "fee")]
+    texts = [f"'{checked.salt}'", *KEY, _or_none("fee_asset", checked), _or_none("position_side", checked, "'net'")]
+    if checked.amounts is Amounts.TEXT:
+        texts += amounts
+        amounts = []
+    numbers = [f"TRY_CAST({amount} AS DECIMAL(38, 18))" for amount in amounts]
+    return ", ".join([f"concat({', chr(10), '.join(texts)})", *numbers])
 
 
-def _compared(name: str, checked: Checked) -> str:
-    if name not in checked.fields:
-        return "NULL"
-    return f"TRY_CAST({name} AS DECIMAL(38, 18))" if checked.amounts is Amounts.DECIMAL else name
+def _or_none(name: str, checked: Checked, none: str = "chr(2)") -> str:
+    """A value, or what stands for none: a sign that no value has."""
+    if name in checked.always:
+        return name
+    return f"coalesce({name}, {none})" if name in checked.fields else none
 
 
 def _proof(checked: Checked) -> str:
-    wholes = [_whole(template) for template in checked.templates]
+    wholes = [_whole(template) for template in checked.templates.each]
     parts = [
         f"({' OR '.join(f'line = {whole}' for whole in wholes)})",
         f"strlen(line) = length(line) AND strlen(line) <= {MAX_VALUE_BYTES}",
-        "NOT contains(line, chr(127)) AND NOT contains(venue, '|')",
+        "NOT contains(line, chr(127))",
     ]
     if checked.keyed:
         parts.append("key_ = concat(venue, '|', account_id)")
@@ -139,14 +163,13 @@ def _proof(checked: Checked) -> str:
             for name in checked.fields
             if PLAIN_FIELDS[name] == "time"
         ]
-    every = set.intersection(*(set(template.fields) for template in checked.templates))
     for name in checked.fields:
         check = _check(name)
         if check is not None:
-            parts.append(check if name in every else f"({name} IS NULL OR {check})")
+            parts.append(check if name in checked.always else f"({name} IS NULL OR {check})")
     if checked.patterns:
-        parts.append(_patterns([name for name in checked.fields if name in every]))
-    optional = [name for name in checked.fields if name not in every or not checked.patterns]
+        parts.append(_patterns([name for name in checked.fields if name in checked.always]))
+    optional = [name for name in checked.fields if name not in checked.always or not checked.patterns]
     parts += [
         f"({name} IS NULL OR {_patterns([name])})"
         for name in optional
@@ -164,22 +187,20 @@ def _whole(template: Template) -> str:
 
 
 def _quoted(text: str) -> str:
-    assert "'" not in text
-    return f"'{text}'"
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _check(name: str) -> str | None:
     """What must hold of one value beside the patterns of amounts."""
     what = PLAIN_FIELDS[name]
     if what == "identifier":
-        return f"strlen({name}) BETWEEN 1 AND {MAX_IDENTIFIER_BYTES}"
+        bar = f" AND NOT contains({name}, '|')" if name == "venue" else ""
+        return f"strlen({name}) BETWEEN 1 AND {MAX_IDENTIFIER_BYTES}{bar}"
     if what == "word":
         return f"{name} IN ({', '.join(map(_quoted, WORDS[name]))})"
-    if what == "time":  # of 16 signs: with a point it would be too small, and e is the only other sign in a number
-        return (
-            f"(strlen({name}) = 16 AND NOT contains({name}, 'e') AND NOT contains({name}, 'E') "
-            f"AND TRY_CAST({name} AS BIGINT) BETWEEN {EARLIEST_US} AND {MAX_INTEGER})"
-        )
+    if what == "time":  # JSON that begins with a digit is a number; as long as both, it is between them as texts are
+        others = "".join(f" AND NOT contains({name}, '{sign}')" for sign in ".eE")
+        return f"(strlen({name}) = {TIME_DIGITS} AND {name} BETWEEN '{EARLIEST_US}' AND '{MAX_INTEGER}'{others})"
     return f"strlen({name}) <= {LONGEST_AMOUNT}"
 
 
