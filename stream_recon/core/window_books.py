@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from stream_recon.core.compress import compress, decompress
 from stream_recon.core.drift import Chain, Window
@@ -91,7 +92,9 @@ class Halves:
         for unit in units:
             waiting = self.loose.get(unit)
             if waiting is not None and all(move.ts_us <= settled_us for _, move in waiting):
-                self.packed[unit] = compress(_ENCODE(waiting))
+                # Windows know no orders.
+                bare = [(o, replace(move, order_id=None, client_order_id=None)) for o, move in waiting]
+                self.packed[unit] = compress(_ENCODE(bare))
                 del self.loose[unit]
 
 
