@@ -36,7 +36,7 @@ class Comparison:
             window_us=self._window_us,
         )  # fmt: skip
         self._strategy = strategy
-        self._lane = Lane(None, contracts, rules)
+        self._lane = Lane(None, contracts.read_of(strategy.streams), rules)
         self._restriction = Restriction(accounts, contracts)
         self.heard = Heard(contracts)
         self._tapes: dict[str, Tape] = {}

@@ -49,6 +49,8 @@ START = 1_700_000_000 * SECOND
 LATER = 2**53 - 1
 LAST_S = 60
 CLASSES = ("fills", "orders", "positions", "balances", "ledger")
+ONE_SIDED = "one_sided"
+"""A theme that is not drawn by itself: only one side sends fills."""
 STREAM_OF: dict[str, Stream] = {"fill": "fills", "order": "orders"}
 CLASS_OF = {"fill": "fills", "order": "orders", "position": "positions", "balance": "balances", "ledger": "ledger"}
 THEMES: dict[str, tuple[str, ...]] = {
@@ -460,6 +462,22 @@ def _contract(rng: random.Random, origin: Origin, theme: Sequence[str], *, plain
     )
 
 
+def _contracts(rng: random.Random, theme: str, *, plain: bool) -> Contracts:
+    classes = THEMES.get(theme, THEMES["mixed"])
+    written: list[FeedContract] = []
+    for origin in ORIGINS:
+        written.append(_contract(rng, origin, classes, plain=plain))
+        if chance(rng, 0.2):
+            more = _contract(rng, origin, classes, plain=plain)
+            written.insert(0, more.model_copy(update={"account": "a2"}))
+    if theme == ONE_SIDED:
+        without = {"fills": "absent", "orders": "complete", "positions": "complete"}
+        lone = rng.choice(ORIGINS)
+        updates = [{"fills": "complete"} if each.origin == lone else without for each in written]
+        written = [each.model_copy(update=update) for each, update in zip(written, updates, strict=True)]
+    return Contracts(contracts=tuple(written))
+
+
 def world(rng: random.Random, theme: str | None = None) -> World:  # noqa: C901 - all of it, in order
     """Draw contracts, what happened, and both feeds' logs."""
     theme = theme or rng.choice((*THEMES, "mixed", "mixed"))
@@ -467,13 +485,7 @@ def world(rng: random.Random, theme: str | None = None) -> World:  # noqa: C901 
     stories = [story_of(rng, "v1", "a1")]
     if chance(rng, 0.4):
         stories.append(story_of(rng, rng.choice(VENUES), "a2"))
-    written: list[FeedContract] = []
-    for origin in ORIGINS:
-        written.append(_contract(rng, origin, THEMES[theme], plain=plain))
-        if chance(rng, 0.2):
-            more = _contract(rng, origin, THEMES[theme], plain=plain)
-            written.insert(0, more.model_copy(update={"account": "a2"}))
-    contracts = Contracts(contracts=tuple(written))
+    contracts = _contracts(rng, theme, plain=plain)
     faults = rng.choice((0.0, 0.05, 0.15, 0.3))
     unsure: set[str] = set()
     faulty: set[tuple[str, str]] = set()
@@ -648,6 +660,49 @@ def check(one: World, reader: Reader, expected: Truth) -> None:
             explained(one, alert)
     for alert in reader.standing():
         assert at_the_end.issuperset(alert.explained_by), f"still explained by what cleared: {alert}"
+    standing = reader.standing()
+    explained_by_orders(standing)
+    for alert in standing:
+        if alert.identity == "position" and not alert.explained_by and alert.account not in one.unsure:
+            explained_by_no_order(one, alert, standing)
+
+
+def explained_by_no_order(one: World, alert: Discrepancy, standing: list[Discrepancy]) -> None:
+    """Where one side sends no fills, no order that it reported in that interval lacks what the position moved."""
+    lone = [origin for origin in ORIGINS if one.contracts.of(origin, alert.venue, alert.account_id).fills == "absent"]
+    if len(lone) != 1 or alert.compared == "internal:exchange" or alert.position_side != "net":
+        return
+    spent = {name for other in standing if other.compared == alert.compared for name in other.explained_by}
+    assert alert.interval is not None
+    for order in standing:
+        if (
+            (order.account, order.instrument, order.compared) == (alert.account, alert.instrument, f"{lone[0]}:fills")
+            and alert.interval.from_us <= order.event_us <= alert.interval.to_us
+            and order.alert_id not in spent
+        ):
+            assert _lacking(order) != Decimal(alert.residual or 0), f"not explained by {order}: {alert}"
+
+
+def explained_by_orders(standing: list[Discrepancy]) -> None:
+    """What orders explain of positions is what they lack of fills, and that of one interval each."""
+    orders = {alert.alert_id: alert for alert in standing if alert.identity == "order"}
+    explained_once: set[tuple[str, str]] = set()
+    for alert in standing:
+        if alert.identity != "position" or not orders.keys() & alert.explained_by:
+            continue
+        for name in alert.explained_by if not alert.notify else ():
+            assert (alert.compared, name) not in explained_once, f"an order explains two intervals: {alert}"
+            explained_once |= {(alert.compared, name)} if name in orders else set()
+        if orders.keys() >= set(alert.explained_by):
+            lacking = sum((_lacking(orders[name]) for name in alert.explained_by), Decimal(0))
+            known = sum((Decimal(part.amount) for part in alert.split if part.name == "known_causes"), Decimal(0))
+            assert abs(known) == abs(lacking), f"orders lack {lacking}, not as much as they explain: {alert}"
+
+
+def _lacking(order: Discrepancy) -> Decimal:
+    """What was bought or, below zero, sold of it more than fills tell."""
+    left = sum((Decimal(part.amount) for part in order.split if part.name == "unexplained"), Decimal(0))
+    return left if order.evidence[0].record["side"] == "buy" else -left
 
 
 def _shown(counted: Counter[Any]) -> str:

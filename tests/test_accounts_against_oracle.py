@@ -16,7 +16,18 @@ from stream_recon.core.movements import ZERO
 from stream_recon.core.orders import Orders
 from stream_recon.core.promises import Promises
 from stream_recon.core.sights import Axis
-from tests.account_worlds import LATER, SECOND, THEMES, argue, argue_all, argue_from_snapshots, read, schedule, world
+from tests.account_worlds import (
+    LATER,
+    ONE_SIDED,
+    SECOND,
+    THEMES,
+    argue,
+    argue_all,
+    argue_from_snapshots,
+    read,
+    schedule,
+    world,
+)
 from tests.oracles.accounts import truth
 from tests.oracles.argument import Reader
 from tests.oracles.worlds import balance, promises
@@ -29,7 +40,7 @@ if TYPE_CHECKING:
 SEEDS = range(150)
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", [*THEMES, ONE_SIDED])
 def test_accounts_end_as_the_oracle_says(theme: str) -> None:
     argue_all(SEEDS, theme)
 
@@ -121,7 +132,7 @@ def test_what_failed_once_from_snapshots_of_state_agrees(theme: str, seed: int) 
     argue_all([seed], theme, argue_from_snapshots)
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", [*THEMES, ONE_SIDED])
 def test_lanes_that_know_nothing_but_snapshots_of_state_end_as_the_oracle_says(theme: str) -> None:
     argue_all(range(100), theme, argue_from_snapshots)
 
@@ -206,6 +217,7 @@ def only_the_next(numbering: Numbering, number: int, _: str | None, ts_us: int, 
         Blind("mixed", books.Books, "doubt", nothing),
         Blind("orders", Orders, "_key", unmerged),
         Blind("orders", AccountBook, "_affected", nothing),
+        Blind(ONE_SIDED, books.Books, "_give_cause", nothing),
         Blind("ledger", Promises, "tolerance", exactly),
         Blind("balances", states.States, "entry", no),
     ],

@@ -20,7 +20,10 @@ from tests.oracles.worlds import INSTRUMENTS, SECOND, STREAM_OF, STREAMS, T, bal
 from tests.oracles.worlds import promises as contracts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stream_recon.domain.contracts import Contracts
+    from stream_recon.domain.events import Origin, Stream
     from tests.oracles.movements import Event
 
 NOW = T + 10**12
@@ -47,10 +50,10 @@ class Desk:
             self.offset += 1
         self.drain()
 
-    def pass_by(self, at_s: float) -> None:
-        """All feeds have delivered everything up to that second."""
+    def pass_by(self, at_s: float, streams: Iterable[Stream] = STREAMS) -> None:
+        """All feeds of these topics have delivered everything up to that second."""
         for origin in ORIGINS:
-            for stream in STREAMS:
+            for stream in streams:
                 beat = {"type": "heartbeat", "origin": origin, "source": f"{origin}|venue",
                         "through_us": T + int(at_s * SECOND)}  # fmt: skip
                 value = msgspec.json.encode(beat)
@@ -279,3 +282,356 @@ def test_a_snapshot_of_what_is_summed_up_is_not_judged_and_said_to_be_too_old() 
     said = {(a.reason, a.origin, a.stream) for a in desk.published if isinstance(a, FeedCondition)}
     assert ("LATE_BEYOND_HORIZON", "internal", "balances") in said
     assert {alert.alert_id for alert in desk.newest(compared="internal:own")} == own
+
+
+# -- where one side sends no fills, an order tells of them ------------------------------------------------------------
+
+ABSENT = dict.fromkeys(("orders", "positions", "balances"), "absent")
+LONE = {"internal": ABSENT, "exchange": {"fills": "absent"}}
+"""The exchange sends all but fills, we nothing but fills and ledger."""
+BOTH = {"exchange": {"fills": "absent"}}
+"""We send everything."""
+MIRRORED = {"internal": {"fills": "absent"}, "exchange": {"orders": "absent"}}
+"""We send all but fills, the exchange sends its fills."""
+OURS = {"internal": {"positions": "absent"}, "exchange": {"fills": "absent", "orders": "absent"}}
+"""Only we tell of orders."""
+SPOT: dict[str, Any] = {"instrument": "BTC-USD"}
+
+
+def desk_without_fills(*events: Event, said: dict[str, Any] = LONE, until_s: float = 100) -> Desk:
+    """A desk of which one side sends no fills, that heard these events."""
+    desk = Desk(contracts(grace_us=5 * SECOND, **said))
+    desk.hear(*both(ledger, "d", -20, "100"), *events)
+    desk.pass_by(until_s)
+    return desk
+
+
+def says(alert: Discrepancy) -> tuple[bool, list[str], list[tuple[str, str]]]:
+    """Whether it is paged, what explains it, and its parts."""
+    return alert.notify, alert.explained_by, [(part.name, part.amount) for part in alert.split]
+
+
+def an_order(
+    at_s: float, cum: str, ended_s: float | None = None, origin: Origin = "exchange", **more: Any
+) -> list[Event]:
+    """An order that is opened, and filled so far."""
+    ended = at_s if ended_s is None else ended_s
+    return [order(origin, at_s, "open", "0", **more), order(origin, ended, "partially_filled", cum, **more)]
+
+
+def positions(*seen: tuple[float, str], origin: Origin = "exchange", **more: Any) -> list[Event]:
+    """Positions as they were reported."""
+    return [position(origin, at_s, qty, **more) for at_s, qty in seen]
+
+
+def t(origin: Origin, at_s: float, qty: str, **more: Any) -> Event:
+    """A fill named by its time."""
+    return fill(origin, f"t{at_s}", at_s, qty, **more)
+
+
+LACKING = [
+    pytest.param(LONE, [*an_order(10, "4"), *positions((0, "0"), (20, "4"))], "4", id="we lack it"),
+    pytest.param(
+        LONE, [*an_order(10, "4", side="sell"), *positions((0, "0"), (20, "-4"))], "-4", id="we lack a sale"
+    ),
+    pytest.param(
+        LONE, [*an_order(10, "4"), t("internal", 10, "6"), *positions((0, "0"), (20, "4"))], "-2", id="we have too many"
+    ),
+    pytest.param(
+        LONE, [*an_order(10, "4", side="sell"), t("internal", 10, "-6"), *positions((0, "0"), (20, "-4"))], "2",
+        id="we have too many sales",
+    ),
+    pytest.param(
+        LONE,
+        [*an_order(5, "3", 10), order("exchange", 12, "filled", "10"), order("exchange", 13, "filled", "10"),
+         t("internal", 10, "3"), t("internal", 12, "5"), *positions((0, "0"), (20, "10"))],
+        "2", id="of an order with several updates",
+    ),
+    pytest.param(
+        LONE,
+        [*an_order(2, "9", 42), t("internal", 30, "5"), *positions((0, "0"), (20, "0"), (40, "9"), (41, "9"))], "4",
+        id="of an order that rests through several intervals",
+    ),
+    pytest.param(
+        BOTH,
+        [*an_order(10, "4"), order("internal", 10, "open", "0"), *positions((0, "0"), (20, "4")),
+         *positions((0, "0"), (20, "0"), origin="internal")],
+        "4", id="our orders and positions lack it too",
+    ),
+    pytest.param(
+        BOTH,
+        [*an_order(10, "4"), *an_order(10, "4", origin="internal"), *positions((0, "0"), (20, "4")),
+         *positions((0, "0"), (20, "4"), origin="internal")],
+        "4", id="only our fills lack it",
+    ),
+    pytest.param(
+        MIRRORED,
+        [*an_order(10, "4", origin="internal"), *positions((0, "0"), (20, "0")),
+         *positions((0, "0"), (20, "4"), origin="internal")],
+        "4", id="the exchange lacks it, and we send no fills",
+    ),
+    pytest.param(
+        MIRRORED,
+        [*an_order(10, "4", origin="internal"), t("exchange", 10, "6"), *positions((0, "0"), (20, "6")),
+         *positions((0, "0"), (20, "4"), origin="internal")],
+        "-2", id="the exchange has too many, and we send no fills",
+    ),
+    pytest.param(
+        OURS, [*an_order(10, "4", origin="internal"), *positions((0, "0"), (20, "4"))], "4", id="only we tell of orders"
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(("said", "events", "residual"), LACKING)
+def test_a_fill_that_only_its_order_tells_is_one_alert(
+    said: dict[str, Any], events: list[Event], residual: str, *, restarts: bool
+) -> None:
+    desk = desk_without_fills(*events, said=said)
+    (cause,) = [alert for alert in desk.newest(status="OPEN") if alert.notify]
+    assert (cause.kind, cause.explained_by) == ("order_mismatch", [])
+    assert next(each for each in desk.published if isinstance(each, Discrepancy)).alert_id == cause.alert_id
+    effects = desk.newest(kind="position_mismatch")
+    assert effects
+    for alert in effects:
+        apart = alert.compared == "internal:exchange" and said is MIRRORED
+        amount = str(-int(residual)) if apart else residual
+        assert says(alert) == (False, [cause.alert_id], [("known_causes", amount)]), alert
+    if restarts:
+        before = len(desk.published)
+        desk.restart()
+        desk.pass_by(200)
+        assert len(desk.published) == before
+
+
+def test_an_order_of_which_both_report_the_same_is_one_cause() -> None:
+    desk = desk_without_fills(
+        *an_order(10, "4"), *an_order(10, "4", origin="internal"), *positions((0, "0"), (20, "9")), said=BOTH
+    )  # fmt: skip
+    (ours,) = desk.newest(kind="order_mismatch", compared="internal:fills")
+    (theirs,) = desk.newest(kind="order_mismatch", compared="exchange:fills")
+    (cross,) = desk.newest(kind="position_mismatch", compared="exchange:cross")
+    assert theirs.explained_by == [ours.alert_id]
+    assert says(cross) == (True, [ours.alert_id], [("known_causes", "4"), ("unexplained", "5")])
+
+
+def test_of_two_reports_that_differ_the_other_sides_counts() -> None:
+    desk = desk_without_fills(
+        *an_order(10, "4"), *an_order(10, "6", origin="internal"), *positions((0, "0"), (20, "4")), said=BOTH
+    )  # fmt: skip
+    (theirs,) = desk.newest(kind="order_mismatch", compared="exchange:fills")
+    (cross,) = desk.newest(kind="position_mismatch", compared="exchange:cross")
+    assert says(cross) == (False, [theirs.alert_id], [("known_causes", "4")])
+
+
+def test_an_order_of_ours_that_the_exchange_does_not_bear_out_explains_nothing() -> None:
+    desk = desk_without_fills(
+        *an_order(10, "4", origin="internal"), order("exchange", 10, "open", "0"), *positions((0, "0"), (20, "4")),
+        said=BOTH,
+    )  # fmt: skip
+    (cross,) = desk.newest(kind="position_mismatch", compared="exchange:cross")
+    assert says(cross) == (True, [], [("unexplained", "4")])
+
+
+def test_two_faults_of_one_interval_are_both_paged() -> None:
+    desk = desk_without_fills(*an_order(10, "4"), *positions((0, "0"), (20, "9")))
+    (told,) = desk.newest(kind="order_mismatch")
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert told.notify
+    assert says(cross) == (True, [told.alert_id], [("known_causes", "4"), ("unexplained", "5")])
+
+
+def test_an_order_explains_one_interval_and_a_second_fault_of_the_same_size_is_paged() -> None:
+    desk = desk_without_fills(*an_order(2, "4", 90), *positions((0, "0"), (20, "4"), (40, "8"), (60, "8")))
+    (told,) = desk.newest(kind="order_mismatch")
+    first, second = sorted(desk.newest(kind="position_mismatch"), key=lambda alert: alert.event_us)
+    assert says(first) == (False, [told.alert_id], [("known_causes", "4")])
+    assert says(second) == (True, [], [("unexplained", "4")])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_order_explains_one_interval_also_when_that_is_summed_up(*, restarts: bool) -> None:
+    desk = Desk(contracts(grace_us=5 * SECOND, **LONE), horizon_us=60 * SECOND)
+    desk.hear(order("exchange", 1, "open", "0"))
+    for n in range(60):  # ten seconds each; the fill at 13 s is lacking, and after 300 s the position is wrong
+        at_s, qty = 10 * n, n + 1 + (n > 0) + (n > 30)
+        desk.hear(
+            order("exchange", at_s + 3, "partially_filled", f"{n + 1 + (n > 0)}"), t("internal", at_s + 3, "1"),
+            position("exchange", at_s + 6, f"{qty}"),
+        )  # fmt: skip
+        desk.pass_by(at_s + 9.5)
+        if restarts and n % 7 == 0:
+            desk.restart()
+    desk.pass_by(620)
+    (told,) = desk.newest(kind="order_mismatch")
+    first, second = sorted(desk.newest(kind="position_mismatch"), key=lambda alert: alert.event_us)
+    assert says(first) == (False, [told.alert_id], [("known_causes", "1")])
+    assert says(second) == (True, [], [("unexplained", "1")])
+
+
+def test_an_order_that_lasts_longer_than_an_interval_explains_nothing_but_its_own_amount() -> None:
+    desk = desk_without_fills(*an_order(2, "4", 90), *positions((0, "0"), (20, "3"), (40, "3")))
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert says(cross) == (True, [], [("unexplained", "3")])
+
+
+def test_an_order_explains_nothing_of_another_time_or_instrument() -> None:
+    for events in (
+        [*an_order(50, "4"), *positions((0, "0"), (20, "4"), (60, "4"))],
+        [*an_order(10, "4"), *positions((0, "0"), (60, "0"), (80, "4"))],
+        [*an_order(10, "4", instrument="INVERSE"), *positions((0, "0"), (20, "4"))],
+    ):
+        desk = desk_without_fills(*events)
+        (told,) = desk.newest(kind="order_mismatch")
+        alerts = desk.newest(kind="position_mismatch")
+        assert alerts
+        assert all(alert.notify and told.alert_id not in alert.explained_by for alert in alerts)
+
+
+def test_orders_tell_no_position_side_so_they_explain_none_of_hedge_mode() -> None:
+    desk = desk_without_fills(*an_order(10, "4"), *positions((0, "0"), (20, "4"), position_side="long"))
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert says(cross) == (True, [], [("unexplained", "4")])
+
+
+def test_several_orders_explain_a_position_together() -> None:
+    events = [*an_order(5, "4"), *an_order(7, "1", order_id="o2", side="sell"), *an_order(8, "5", order_id="o3")]
+    desk = desk_without_fills(*events, *positions((0, "0"), (20, "8")))
+    told = sorted(alert.alert_id for alert in desk.newest(kind="order_mismatch"))
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert len(told) == 3
+    assert says(cross) == (False, told, [("known_causes", "8")])
+
+
+def test_a_fill_that_is_missed_by_itself_is_not_counted_again_by_its_order() -> None:
+    # The exchange sends a fill after all, though its contract says that it sends none.
+    desk = desk_without_fills(
+        *an_order(10, "6"), t("exchange", 10, "4"), *positions((0, "0"), (20, "6")),
+    )  # fmt: skip
+    (missing,) = desk.newest(kind="missing_internal")
+    (told,) = desk.newest(kind="order_mismatch")
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert says(told) == (True, [missing.alert_id], [("known_causes", "4"), ("unexplained", "2")])
+    assert says(cross) == (False, sorted([missing.alert_id, told.alert_id]), [("known_causes", "6")])
+
+
+def test_where_both_sides_send_fills_no_order_is_a_cause() -> None:
+    desk = desk_without_fills(*an_order(10, "4"), *positions((0, "0"), (20, "4")), said={})
+    (own,) = desk.newest(kind="position_mismatch", compared="exchange:own")
+    (cross,) = desk.newest(kind="position_mismatch", compared="exchange:cross")
+    assert says(own) == (True, [], [("unexplained", "4")])
+    assert says(cross) == (False, [own.alert_id], [("known_causes", "4")])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_order_that_is_told_too_late_is_an_update_of_what_follows_from_it(*, restarts: bool) -> None:
+    desk = desk_without_fills(order("exchange", 10, "open", "0"), *positions((0, "0"), (20, "4")))
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert says(cross) == (True, [], [("unexplained", "4")])
+    if restarts:
+        desk.restart()
+    desk.hear(order("exchange", 10, "filled", "4"))
+    (told,) = desk.newest(kind="order_mismatch", compared="exchange:fills")
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert (cross.transition, *says(cross)) == ("UPDATED", False, [told.alert_id], [("known_causes", "4")])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_fill_that_comes_too_late_ends_its_order_and_the_position(*, restarts: bool) -> None:
+    desk = desk_without_fills(*an_order(10, "4"), *positions((0, "0"), (20, "4")))
+    if restarts:
+        desk.restart()
+    desk.hear(t("internal", 10, "4"))
+    assert {(alert.kind, alert.status) for alert in desk.newest()} == {
+        ("order_mismatch", "CLEARED"), ("position_mismatch", "CLEARED"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_position_that_an_order_explains_no_longer_is_paged(*, restarts: bool) -> None:
+    desk = desk_without_fills(*an_order(2, "4", 90), *positions((0, "0"), (20, "4"), (60, "4")))
+    if restarts:
+        desk.restart()
+    desk.hear(t("internal", 70, "4"))  # of this order, but of another time than when the position moved
+    (told,) = desk.newest(kind="order_mismatch")
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert told.status == "CLEARED"
+    assert (cross.status, cross.transition, *says(cross)) == ("OPEN", "UPDATED", True, [], [("unexplained", "4")])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_order_with_an_update_that_is_not_due_explains_what_it_did(*, restarts: bool) -> None:
+    desk = desk_without_fills(*an_order(10, "4"), *positions((0, "0"), (20, "4")))
+    desk.hear(order("exchange", 110, "canceled", "4"))
+    if restarts:
+        desk.restart()
+    desk.published.clear()
+    desk.hear(*positions((105, "4")))
+    assert desk.published == []
+    desk.pass_by(150)
+    assert {alert.identity for alert in desk.published} == {"order"}  # its evidence is another
+
+
+def test_positions_wait_for_orders_where_these_may_explain_them() -> None:
+    for said, waits in ((LONE, True), ({}, False)):
+        desk = desk_without_fills(*an_order(10, "4"), *positions((0, "0"), (20, "4")), said=said, until_s=0)
+        desk.pass_by(100, streams=("fills", "balances"))
+        assert bool(desk.newest(kind="position_mismatch")) is not waits
+        desk.pass_by(100, streams=("orders",))
+        kinds = [each.kind for each in desk.published if isinstance(each, Discrepancy)]
+        assert (kinds[0] == "order_mismatch") is waits
+
+
+@pytest.mark.parametrize(
+    ("names", "asset", "total", "expected"),
+    [
+        # Of a derivative an order tells neither fee nor profit.
+        ({}, "USD", "99", (True, [("unexplained", "-1")])),
+        ({"instrument": "INVERSE"}, "BTC", "-1", (True, [("unexplained", "-1")])),
+        (SPOT, "BTC", "4", (False, [("known_causes", "4")])),
+        (SPOT, "BTC", "3.9", (True, [("known_causes", "4"), ("unexplained", "-0.1")])),  # a fee, it may be
+        (SPOT | {"avg_price": "10"}, "USD", "60", (False, [("known_causes", "-40")])),
+        (SPOT | {"avg_price": "10"}, "USD", "59", (True, [("known_causes", "-40"), ("unexplained", "-1")])),
+        (SPOT, "USD", "60", (True, [("unexplained", "-40")])),
+    ],
+)
+def test_a_balance_follows_from_an_order_as_far_as_that_tells_what_moved(
+    names: dict[str, Any], asset: str, total: str, expected: tuple[bool, list[tuple[str, str]]]
+) -> None:
+    opening = {"USD": "100", "BTC": "0"}[asset]
+    desk = desk_without_fills(
+        *an_order(10, "4", **names),
+        balance("exchange", 0, opening, asset=asset), balance("exchange", 20, total, asset=asset),
+    )  # fmt: skip
+    (told,) = desk.newest(kind="order_mismatch")
+    roots = [alert for alert in desk.newest(kind="balance_mismatch") if alert.compared == "exchange:own"]
+    assert [says(alert) for alert in roots] == [(expected[0], [told.alert_id], expected[1])]
+
+
+def test_a_balance_that_is_accounted_for_names_no_order_that_might_have_moved_it() -> None:
+    desk = desk_without_fills(
+        *an_order(10, "4"), ledger("exchange", "d1", 10, "50"), balance("exchange", 0, "100"),
+        balance("exchange", 20, "150"),
+    )  # fmt: skip
+    (missing,) = desk.newest(kind="ledger_missing")
+    (cross,) = desk.newest(kind="balance_mismatch", compared="exchange:cross")
+    assert says(cross) == (False, [missing.alert_id], [("known_causes", "50")])
+
+
+def test_of_an_order_that_has_fills_the_price_of_the_others_is_not_known() -> None:
+    desk = desk_without_fills(
+        *an_order(10, "4", **SPOT, avg_price="10"), t("internal", 10, "3", **SPOT),
+        balance("exchange", 0, "100"), balance("exchange", 20, "-240"),
+    )  # fmt: skip
+    (told,) = desk.newest(kind="order_mismatch")
+    (own,) = desk.newest(kind="balance_mismatch", compared="exchange:own")
+    assert says(own) == (True, [told.alert_id], [("unexplained", "-40")])
+
+
+def test_a_balance_names_no_order_that_may_have_filled_in_another_interval() -> None:
+    desk = desk_without_fills(
+        *an_order(2, "4", 90), *positions((0, "0"), (20, "4")), balance("exchange", 0, "100"),
+        balance("exchange", 20, "99"),
+    )  # fmt: skip
+    (own,) = desk.newest(kind="balance_mismatch", compared="exchange:own")
+    assert says(own) == (True, [], [("unexplained", "-1")])

@@ -11,16 +11,18 @@ from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from stream_recon.domain.config import ReconciliationConfig
+from stream_recon.domain.instruments import Instruments
 from stream_recon.service import ReconciliationStrategyFactory
 from stream_recon.strategies.registry import NINE, registry
-from tests.told import faulty, identities_told, recorded, stated, wanted, whole
+from tests.oracles.worlds import INSTRUMENTS, fill, order, position, promises
+from tests.told import Told, faulty, identities_told, recorded, stated, wanted, whole
 
 if TYPE_CHECKING:
     from stream_recon.domain.results import ReconciliationResult
-    from tests.told import Told
 
 RECORDINGS = ("hyperliquid", "binance_usdm")
 
@@ -74,6 +76,20 @@ def test_a_type_for_one_identity_is_full_restricted_to_that_identity(kind: str) 
             each.alert_id: whole(full)[each.alert_id] for each in full.discrepancies if each.identity in identities
         }
         assert only.total_records_processed <= full.total_records_processed
+
+
+def test_a_type_that_reads_no_orders_waits_for_none_and_names_none() -> None:
+    events = [fill("internal", "t1", 5, "1", order_id="o2")]
+    events += [order("exchange", 8, "open", "0"), order("exchange", 10, "filled", "4")]
+    events += [position("exchange", at_s, qty) for at_s, qty in ((0, "0"), (7, "1"), (20, "5"))]
+    promised = promises(internal=dict.fromkeys(("orders", "positions"), "absent"), exchange={"fills": "absent"})
+    one = Told(
+        tuple(map(msgspec.json.encode, events)), promised, Instruments.model_validate(INSTRUMENTS), ()
+    )  # fmt: skip
+    (told,) = perform(one, "trade_only").discrepancies
+    for kind, causes in (("full", [told.alert_id]), ("position_only", [])):
+        (found,) = (each for each in perform(one, kind).discrepancies if each.identity == "position")
+        assert (found.residual, found.explained_by) == ("4", causes)
 
 
 def test_incremental_without_a_checkpoint_is_full_and_says_so() -> None:

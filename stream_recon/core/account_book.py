@@ -150,6 +150,8 @@ class AccountBook:
         self.unknown: dict[Subject, list[Unknown]] = {}
         self.causes: dict[str, tuple[int, EntriesOf]] = {}
         """Of ledger entries, by alert id: time, and what each side has. Those of trades are held by their book."""
+        self.order_causes: dict[Subject, Cause] = {}
+        """By order, what it tells of fills that nobody sent."""
         self.touched = False
         """Something was put in since the last drain."""
         self.rewrite = False
@@ -513,7 +515,10 @@ class AccountBook:
         self._affected("fills", Cause("", ts_us, self._fills_of(key) if self.said else (None, None)))
 
     def causes_in(self, from_us: int, to_us: int) -> list[Cause]:
-        """What is held to be wrong with trades and ledger entries of that time, with what each side counts for it."""
+        """What is held to be wrong with trades and ledger entries of that time, with what each side counts for it.
+
+        Also with orders whose fills may have been then.
+        """
         found = [
             Cause(name, ts_us, entries=entries)
             for name, (ts_us, entries) in self.causes.items()
@@ -524,15 +529,28 @@ class AccountBook:
             if from_us <= ts_us <= to_us:
                 fills = self._fills_of(key)
                 found += [Cause(name, ts_us, fills) for name in names]
-        return found
+        return found + [c for c in self.order_causes.values() if c.began_us <= to_us and from_us <= c.ts_us]
+
+    def set_order_cause(self, subject: Subject, cause: Cause | None) -> None:
+        """What others may follow from of an order; None: nothing."""
+        known = self.order_causes.pop(subject, None)
+        if cause is not None:
+            self.order_causes[subject] = cause
+        if cause != known:
+            for each in (known, cause):
+                if each is not None:
+                    self._effects_again(each)
 
     def _affected(self, matter: Matter, cause: Cause) -> None:
         """Have judged again what may follow from it."""
         self._cause_changed(self.account, matter, cause.ts_us)
         if self.said:
-            for subject in subjects_of(cause, self.instrument_of):
-                if subject in self.said:
-                    self.judge_again(subject)
+            self._effects_again(cause)
+
+    def _effects_again(self, cause: Cause) -> None:
+        for subject in subjects_of(cause, self.instrument_of):
+            if subject in self.said:
+                self.judge_again(subject)
 
 
 _ts_us = attrgetter("ts_us")

@@ -30,7 +30,7 @@ from stream_recon.core.account_book import (
     Said,
     agenda_of,
 )
-from stream_recon.core.causes import MovesByKey, residual_in, roots_first, same_difference, split
+from stream_recon.core.causes import MovesByKey, cause_of_order, residual_in, roots_first, same_difference, split
 from stream_recon.core.describe import published_form
 from stream_recon.core.findings import OF_BOTH, Finding, Verdict
 from stream_recon.core.keeping import BookState, PartsState, take
@@ -40,11 +40,11 @@ from stream_recon.core.tell_drift import Contribution
 from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
 from stream_recon.core.window_books import entry_key
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
-from stream_recon.domain.discrepancies import FieldDifference, SplitPart, alert_id
+from stream_recon.domain.discrepancies import Discrepancy, FieldDifference, SplitPart, alert_id, explained_in_full
 from stream_recon.domain.events import ORIGINS, STREAMS, Ledger, Order, SnapshotEnd, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from stream_recon.core.accounts import Account, Directory
     from stream_recon.core.conditions import Conditions
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from stream_recon.core.watermarks import Clock
     from stream_recon.core.window_books import Matter
     from stream_recon.domain.contracts import FeedContract
-    from stream_recon.domain.discrepancies import Discrepancy
 
 
 class Books:
@@ -325,6 +324,7 @@ class Books:
         book.fold()
         for subject, said in book.said.items():
             book.judged_us.setdefault(subject, UNKNOWN_US)
+            self._give_cause(book, subject, said)
             if subject[0] == "order" and (subject[1], subject[2]) not in book.orders.known:  # it has another name now
                 book.judged_us[subject] = max(each.event_us for each in said.values())
                 book.judge_again(subject)
@@ -396,13 +396,10 @@ class Books:
         book.late.discard(subject)
         now: dict[str, Said] = {}
         done: list[tuple[str, Finding]] = []
+        spent = self._spent(account, book, subject, verdict)
         for finding in roots_first(verdict.breaks):
             name = finding_id(account.name, finding)
-            parts, explained_by = split(finding, book.causes_in(*_causes_span(finding)), book.instrument_of)
-            if finding.residual is not None and any(part.name == "unexplained" for part in parts):
-                root = same_difference(finding, done)
-                if root is not None:
-                    parts, explained_by = [SplitPart("known_causes", plain(finding.residual), [root])], [root]
+            parts, explained_by = self._explain(book, finding, done, spent)
             done.append((name, finding))
             records = [(told.origin, told.stream, told.offset) for told in finding.evidence]
             shares = [(part.name, part.amount) for part in parts]  # a cause may come to another amount than it did
@@ -421,8 +418,7 @@ class Books:
             if name in now:
                 continue
             is_over = said.of_both and said.event_us < verdict.agreed_us
-            is_kept = said.event_us < book.states.summed_up_us(subject, of_both=said.of_both)
-            if (is_kept and not is_over) or said.known_us > until_us or name in unsure:
+            if (_is_summed_up(book, subject, said) and not is_over) or said.known_us > until_us or name in unsure:
                 now[name] = said  # what it was concluded from is no longer kept, or not known yet: it stands
                 continue
             self.register.clear(name, late=late)
@@ -431,7 +427,46 @@ class Books:
             book.said[subject] = now
         else:
             book.said.pop(subject, None)
+        self._give_cause(book, subject, now)
         self._hold(account, book, subject, verdict.unknown)
+
+    def _spent(self, account: Account, book: AccountBook, subject: Subject, verdict: Verdict) -> set[tuple[str, str]]:
+        """By comparison, the orders that explain in full what is not judged anew."""
+        if not book.order_causes:
+            return set()
+        orders = {cause.alert_id for cause in book.order_causes.values()}
+        judged = {finding_id(account.name, finding) for finding in verdict.breaks}
+        said = book.said.get(subject, {})
+        names = [name for name in said if name not in judged and _is_summed_up(book, subject, said[name])]
+        alerts = [alert for alert in map(self.register.newest.get, names) if isinstance(alert, Discrepancy)]
+        return {(a.compared, name) for a in alerts if explained_in_full(a) for name in orders & {*a.explained_by}}
+
+    @staticmethod
+    def _explain(
+        book: AccountBook, finding: Finding, done: list[tuple[str, Finding]], spent: set[tuple[str, str]]
+    ) -> tuple[list[SplitPart], list[str]]:
+        """The parts of a finding's residual, and what it follows from: what an order lacks is in one interval."""
+        compared = finding.compared
+        causes = [each for each in book.causes_in(*_causes_span(finding)) if (compared, each.alert_id) not in spent]
+        parts, explained_by = split(finding, causes, book.instrument_of)
+        if finding.residual is not None and any(part.name == "unexplained" for part in parts):
+            root = same_difference(finding, done)
+            if root is not None:
+                return [SplitPart("known_causes", plain(finding.residual), [root])], [root]
+        else:
+            orders = (each.alert_id for each in causes if each.since_us is not None)
+            spent.update((compared, name) for name in orders if name in explained_by)
+        return parts, explained_by
+
+    def _give_cause(self, book: AccountBook, subject: Subject, names: Collection[str]) -> None:
+        """Let what stands of an order explain what follows from it; where both sides send fills, these do."""
+        if subject[0] != "order" or not (names or subject in book.order_causes):
+            return
+        source = book.promises.only_sender("fill")
+        known = book.orders.known.get((subject[1], subject[2]))
+        alerts = [alert for alert in map(self.register.newest.get, names) if isinstance(alert, Discrepancy)]
+        cause = None if source is None or known is None else cause_of_order(alerts, source, known.first_us)
+        book.set_order_cause(subject, cause)
 
     def _unsure(self, account: Account, subject: Subject, verdict: Verdict) -> set[str]:
         """The ids of what was said of an order and is in doubt for numbers that a slower topic may fill yet."""
@@ -553,6 +588,11 @@ def judge_parts(parts: PartsState, promises: Promises) -> Verdict:
 def _tells_nothing_else(contract: FeedContract) -> bool:
     """Whether nothing but fills is ever sent."""
     return contract.orders == contract.positions == contract.balances == contract.ledger == "absent"
+
+
+def _is_summed_up(book: AccountBook, subject: Subject, said: Said) -> bool:
+    """Whether what it was concluded from is no longer kept."""
+    return said.event_us < book.states.summed_up_us(subject, of_both=said.of_both)
 
 
 def _causes_span(finding: Finding) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """Why a difference is there: the open discrepancies that account for it, and the split of its residual into parts.
 
-A *cause* is an open discrepancy of a fill or ledger entry, with what each side counts for it. What it changes in a
-position, a balance or an order is what one side counts and the other does not; the residual of an effect is split by
-one waterfall: known causes, fees (where both count the fill but not the same fee), pending (not due yet), rounding
-(within tolerance), and what is left unexplained. The parts add up to the residual to the last digit.
+A *cause* is an open discrepancy of a fill or ledger entry, with what each side counts for it; where only one side sends
+fills, also an order of which more or less is reported filled than its fills come to. What it changes in a position, a
+balance or an order is what one side counts and the other does not; the residual of an effect is split by one waterfall:
+known causes, fees (where both count the fill but not the same fee), pending (not due yet), rounding (within tolerance),
+and what is left unexplained. The parts add up to the residual to the last digit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from stream_recon.core.nets import Net, add, minus, net_of, subtract, tolerated
 from stream_recon.core.window_books import unit_of
 from stream_recon.domain.amounts import plain, to_decimal
 from stream_recon.domain.discrepancies import SplitPart
+from stream_recon.domain.events import ORIGINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from stream_recon.core.findings import Finding
     from stream_recon.core.ledger import Entry
     from stream_recon.core.tell_drift import Span
+    from stream_recon.domain.discrepancies import Discrepancy
     from stream_recon.domain.instruments import Instrument
 
     InstrumentOf = Callable[[str], Instrument | None]
@@ -49,6 +52,37 @@ class Cause(NamedTuple):
     """What counts on each side."""
     entries: EntriesOf = (None, None)
     """The same, of a ledger entry."""
+    since_us: int | None = None
+    """Of an order, since when its fills may have been; their fees and profits are not known."""
+
+    @property
+    def began_us(self) -> int:
+        """The earliest that it may have been."""
+        return self.ts_us if self.since_us is None else self.since_us
+
+
+def cause_of_order(alerts: Iterable[Discrepancy], source: int, since_us: int) -> Cause | None:
+    """What is said of one order, as fills that are lacking or too many where side `source` alone sends fills.
+
+    As the other side reports the order, or its own where the other does not; less what is accounted for by others.
+    """
+    said = {alert.compared: alert for alert in alerts}
+    own, other = (said.get(f"{ORIGINS[o]}:fills") for o in (source, 1 - source))
+    told = other or own
+    if told is None or (other is None and any(each.origin != ORIGINS[source] for each in told.evidence)):
+        return None  # what the other side reports, its fills come to
+    if own is not None and told.explained_by == [own.alert_id]:
+        told = own  # both report the same
+    left = sum((to_decimal(part.amount) for part in told.split if part.name == "unexplained"), start=ZERO)
+    if not left:
+        return None
+    record = next(each.record for each in told.evidence if told.compared == f"{each.origin}:fills")
+    lacks_all = any(field.field == "cum_qty" and field.internal == "0" for field in told.fields)
+    move = Move(
+        told.event_us, 0, 1 if left > 0 else -1, str(told.instrument), "", "buy" if record["side"] == "buy" else "sell",
+        plain(abs(left)), str(record.get("avg_price") or "0") if lacks_all else "0",
+    )  # fmt: skip
+    return Cause(told.alert_id, told.event_us, (None, move) if source == 0 else (move, None), since_us=since_us)
 
 
 def subjects_of(cause: Cause, instrument_of: InstrumentOf) -> set[tuple[str, ...]]:
@@ -120,6 +154,7 @@ def same_difference(finding: Finding, others: Iterable[tuple[str, Finding]]) -> 
 class Share(NamedTuple):
     """What one cause would account for."""
 
+    began_us: int
     ts_us: int
     alert_id: str
     moved: Decimal
@@ -131,12 +166,13 @@ def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf
 
     Not every cause in the finding's span shows in it: of a fill that our books lack the exchange's own fills and state
     know alike. So those count that account for the residual together, the fewest that do; where single snapshots may
-    have seen several states, earlier ones too. Where none do, all in the span count, and the rest is unexplained.
+    have seen several states, earlier ones too, and orders that lasted longer than the span. Where none do, all that lie
+    in the span count, also those of which it is not known by how much, and the rest is unexplained.
     """
     if finding.residual is None:
         return [], []
     shares = [share for share in (_share(cause, finding, instrument_of) for cause in causes) if share is not None]
-    near = [share for share in shares if share.ts_us >= finding.span_us[0]]
+    near = [each for each in shares if each.began_us >= finding.span_us[0] and each.ts_us <= finding.span_us[1]]
     chosen = _accounting(near, finding) or _accounting(shares, finding) or near
     known = sum((share.moved for share in chosen), start=ZERO)
     fees = sum((share.fee for share in chosen), start=ZERO)
@@ -153,17 +189,26 @@ def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf
 
 def _share(cause: Cause, finding: Finding, instrument_of: InstrumentOf) -> Share | None:
     """What a cause would account for; None: nothing, or it came after."""
-    if cause.ts_us > finding.span_us[1]:
+    if cause.began_us > finding.span_us[1]:
         return None
     ours, theirs = (_effect(cause, o, finding, instrument_of) for o in (0, 1))
     moved = finding.signs[0] * ours[0] + finding.signs[1] * theirs[0]
     fee = finding.signs[0] * ours[1] + finding.signs[1] * theirs[1]
-    return Share(cause.ts_us, cause.alert_id, moved, fee) if moved or fee else None
+    if moved or fee or _moves_untold(cause, finding, instrument_of):
+        return Share(cause.began_us, cause.ts_us, cause.alert_id, moved, fee)
+    return None
+
+
+def _moves_untold(cause: Cause, finding: Finding, instrument_of: InstrumentOf) -> bool:
+    """Whether the fills of an order move a balance by fees, profit or a price that nobody tells."""
+    balance = ("balance", finding.names.get("asset", ""))
+    return cause.since_us is not None and balance in subjects_of(cause, instrument_of)
 
 
 def _accounting(shares: list[Share], finding: Finding) -> list[Share]:
     """Those that account for the residual together: all, or the fewest and newest of the last few; or none."""
     assert finding.residual is not None
+    shares = [share for share in shares if share.moved or share.fee]
     if shares and abs(finding.residual - sum((s.moved + s.fee for s in shares), start=ZERO)) <= finding.tolerance:
         return shares
     newest = sorted(shares, key=lambda share: (-share.ts_us, share.alert_id))[:TRIED]

@@ -73,13 +73,22 @@ class Promises:
         """Whose records of a class count."""
         return next((o for o in order if self.sends(o, kind)), None)
 
+    def only_sender(self, kind: Class) -> int | None:
+        """Whose records of a class are the only ones."""
+        senders = [o for o in (0, 1) if self.sends(o, kind)]
+        return senders[0] if len(senders) == 1 else None
+
     def waited_for(self, classes: tuple[Class, ...]) -> list[Clock]:
-        """The clocks of the feeds that send any of these classes."""
+        """The clocks of the feeds that send any of these classes.
+
+        Where only one side sends fills, what explains a position or balance may be an order.
+        """
         found = self._waited_for.get(classes)
         if found is None:
+            told_by_orders = not {"position", "balance"}.isdisjoint(classes) and self.only_sender("fill") is not None
             clocks = {
                 (o, STREAM_OF_CLASS[kind]): self.clocks[o, STREAM_OF_CLASS[kind]]
-                for kind in classes
+                for kind in (*classes, *(("order",) if told_by_orders else ()))
                 for o in range(len(ORIGINS))
                 if self.sends(o, kind)
             }

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from stream_recon.domain.events import ORIGINS, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from stream_recon.domain.events import Stream
 
 Promise = Literal["complete", "partial", "absent"]
 Microseconds = Annotated[int, Field(ge=0)]
@@ -86,3 +91,9 @@ class Contracts(BaseModel):
             ):
                 return contract
         return DEFAULT[origin]
+
+    def read_of(self, streams: Collection[Stream]) -> Contracts:
+        """The same where nothing but these topics is read: what depends on no order waits for none."""
+        if "orders" in streams:
+            return self
+        return Contracts(contracts=tuple(each.model_copy(update={"orders": "absent"}) for each in self.contracts))

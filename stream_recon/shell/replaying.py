@@ -132,7 +132,8 @@ class Replay:
         }
         self._next: dict[str, int] = {}
         parts = list(carried)
-        self._lane: AnyLane = Lane(partition, settings.contracts, self._rules(CARRIED_US if parts else ANY_HORIZON_US))
+        self._contracts = settings.contracts.read_of(strategy.streams)
+        self._lane: AnyLane = Lane(partition, self._contracts, self._rules(CARRIED_US if parts else ANY_HORIZON_US))
         for part in parts:
             self._lane.restore(msgspec.msgpack.decode(part.changes, type=Changes))
             self._next = part.next
@@ -267,7 +268,7 @@ class Replay:
 
     def _rewind(self, reader: AIOKafkaConsumer, logs: list[_Log]) -> None:
         """Begin once more."""
-        self._lane = Lane(self._partition, self._settings.contracts, self._rules(ANY_HORIZON_US))
+        self._lane = Lane(self._partition, self._contracts, self._rules(ANY_HORIZON_US))
         self._pass, self._records = None, 0
         self._known_ends, self._ends_read = deque(self._ends_read), []
         for log in logs:

@@ -22,7 +22,8 @@ What is settled here, beyond the design:
   (UNMAPPED_INSTRUMENT, PARTIAL), or a hole in feed_seq (SEQ_GAP), a residual is not known, and the next run starts with
   it; agreement is agreement all the same. A class promised complete that moved and has no snapshot: LOOKBACK_TRUNCATED.
 - **Due.** Nothing is said before the watermarks of all topics it rests on have passed the newest record it rests on by
-  grace and order_within together, so that what explains a difference is known before it: WAITING.
+  grace and order_within together, so that what explains a difference is known before it: WAITING. Where only one origin
+  sends fills, states rest on orders too: these tell of fills that nobody sent.
 - **Ledger.** Where both origins send entries they pair one to one: by ledger_id; else one's ref_id is the other's
   ref_id or ledger_id, with asset and reason; else asset, delta and reason within grace, oldest first. Entries of trades
   are owed only where the ledger covers all, and move nothing where it does not. A pair that differs in asset or delta

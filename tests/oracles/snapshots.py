@@ -29,7 +29,7 @@ from tests.oracles.movements import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream_recon.domain.events import Origin
+    from stream_recon.domain.events import Origin, Stream
     from tests.oracles.book import Book
 
 AMOUNT = {"position": "qty", "balance": "total"}
@@ -305,7 +305,13 @@ class Comparison:
     def is_due(self, ts_us: int) -> bool:
         """Whether all that a snapshot of that time rests on has come."""
         fills, ledger = self.sources
-        return self.book.passed(ts_us, (self.origin, "balances"), (fills, "fills"), (ledger, "balances"))
+        senders = [origin for origin in OTHER if self.book.sends(origin, "fill")]
+        topics: list[tuple[Origin | None, Stream]] = [
+            (self.origin, "balances"), (fills, "fills"), (ledger, "balances"),
+        ]  # fmt: skip
+        if len(senders) == 1:
+            topics += [(origin, "orders") for origin in OTHER if self.book.sends(origin, "order")]
+        return self.book.passed(ts_us, *topics)
 
     def unknown(self, reason: str, key: Key, label: str | None) -> None:
         """Say what cannot be known."""
