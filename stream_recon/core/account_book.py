@@ -26,7 +26,8 @@ from stream_recon.core.states import States
 from stream_recon.core.tracks import End, told_snapshot
 from stream_recon.core.watermarks import NEVER_US, UNKNOWN_US
 from stream_recon.domain.amounts import EXACT
-from stream_recon.domain.events import Balance, Fill, Ledger, Order, Position, SnapshotEnd
+from stream_recon.domain.decode import decode_pack
+from stream_recon.domain.events import ORIGINS, Balance, Fill, Ledger, Order, Position, SnapshotEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +81,8 @@ class Said(NamedTuple):
 class _Idle(NamedTuple):
     """Fills that nothing is held against."""
 
-    fills: Sequence[Fill | Move]
+    fills: Sequence[bytes | Move]
+    """As they were sent: a third of what they take when they are decoded."""
     first_seq: int
     """The place of the first; of moves each says its own."""
     until_us: int
@@ -119,8 +121,10 @@ class AccountBook:
         kept = books.rules.idle_fills_kept
         self.is_idle = kept is not None and not promises.anything_but_fills()
         """Nobody has promised or sent anything that fills could be held against."""
-        self._idle_fresh: tuple[list[Fill], list[Fill]] = ([], [])
+        self._idle_fresh: tuple[list[bytes], list[bytes]] = ([], [])
         """Meanwhile the newest fills, which have no places yet."""
+        self._idle_fresh_us = [UNKNOWN_US, UNKNOWN_US]
+        """The newest time of these."""
         self._idle: tuple[deque[_Idle], deque[_Idle]] = (deque(), deque())
         """And those before them."""
         self._idle_counts = [0, 0]
@@ -190,11 +194,13 @@ class AccountBook:
 
     # -- fills --------------------------------------------------------------------------------------------------------
 
-    def fill(self, o: int, fill: Fill) -> int:
+    def fill(self, o: int, fill: Fill, value: bytes) -> int:
         """A trade counts from its own time on; gives the place of its record."""
         if self.is_idle:
             fresh = self._idle_fresh[o]
-            fresh.append(fill)
+            fresh.append(value)
+            if fill.ts_us > self._idle_fresh_us[o]:  # noqa: PLR1730 - the hot path
+                self._idle_fresh_us[o] = fill.ts_us
             if not self.touched:
                 self.touch()
             return self.seqs[o] + len(fresh)
@@ -206,16 +212,17 @@ class AccountBook:
         """Give those fills their places that came while nobody sends what they could be held against."""
         for o, fresh in enumerate(self._idle_fresh):
             if fresh:
-                self._put_idle(o, list(fresh), self.seqs[o] + 1)
+                self._put_idle(o, _Idle(list(fresh), self.seqs[o] + 1, self._idle_fresh_us[o] + 1))
                 self.seqs[o] += len(fresh)
                 fresh.clear()
+                self._idle_fresh_us[o] = UNKNOWN_US
 
-    def _put_idle(self, o: int, fills: Sequence[Fill | Move], first_seq: int) -> None:
+    def _put_idle(self, o: int, pack: _Idle) -> None:
         """Only the newest are kept, should somebody begin to send what they could be held against."""
-        until_us = max(map(_ts_us, fills)) + 1
+        fills, until_us = pack.fills, pack.until_us
         self._idle_until_us = max(self._idle_until_us, until_us)
         idle = self._idle[o]
-        idle.append(_Idle(fills, first_seq, until_us))
+        idle.append(pack)
         self._idle_counts[o] += len(fills)
         while idle and self._idle_counts[o] - len(idle[0].fills) >= self._idle_kept:
             gone = idle.popleft()
@@ -256,9 +263,9 @@ class AccountBook:
         if self.is_idle and self.promises.anything_but_fills():
             self.is_idle = False
             for o in (0, 1):
-                for fills, first_seq, _ in self._idle[o]:
-                    for seq, each in enumerate(fills, start=first_seq):
-                        self.count(o, each if isinstance(each, Move) else move_of(each, seq))
+                for pack in self._idle[o]:
+                    for move in _moves_of(o, pack):
+                        self.count(o, move)
                 self._idle[o].clear()
 
     def fold(self) -> None:
@@ -287,7 +294,7 @@ class AccountBook:
         if self.is_idle:
             self.gather()
             if moves:
-                self._put_idle(o, moves, 0)
+                self._put_idle(o, _Idle(moves, 0, max(map(_ts_us, moves)) + 1))
             return
         self.fold()
         for move in moves:
@@ -554,6 +561,13 @@ class AccountBook:
 
 
 _ts_us = attrgetter("ts_us")
+
+
+def _moves_of(o: int, pack: _Idle) -> list[Move]:
+    moves = [fill for fill in pack.fills if isinstance(fill, Move)]
+    values = [fill for fill in pack.fills if isinstance(fill, bytes)]
+    events = enumerate(decode_pack(values, None, None, ORIGINS[o], "fills"), start=pack.first_seq)
+    return moves + [move_of(event, seq) for seq, event in events if isinstance(event, Fill)]  # as when it was accepted
 
 
 def _order(move: Move) -> tuple[int, int]:

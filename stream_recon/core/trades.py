@@ -116,7 +116,7 @@ class TradeBook:
             ):
                 self._pair(account, 1 - o, key, twin, content, fill.realized_pnl)
                 if account.book is not None:
-                    account.book.fill(o, fill)
+                    account.book.fill(o, fill, value)
                 if self.windows is not None:
                     self.windows.pair(account, fill, min(ts_us, twin.ts_us))
             else:
@@ -146,7 +146,7 @@ class TradeBook:
             self._add_to_case(account, o, key, seen, fill)
             return
         if account.book is not None:
-            seen.seq = account.book.fill(o, fill)
+            seen.seq = account.book.fill(o, fill, value)
             seen.realized_pnl = fill.realized_pnl
         self.waiting[o][key] = seen
         self.fresh[o][key] = None
