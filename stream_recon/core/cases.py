@@ -238,14 +238,15 @@ def judge(case: Case, watermarks_us: tuple[int, int], terms: Terms) -> Judgement
         ((seen.arrived_us, o, n) for o in (0, 1) for n, seen in enumerate(case.sides[o])),
     )
     counts = [0, 0]
-    former: dict[tuple[Kind, int, tuple[int, ...]], Claim] = {}
+    former: dict[tuple[Kind, int, tuple[int, ...], bool], Claim] = {}
     for number, (arrived_us, o, _) in enumerate(arrivals):
         before = (tuple(case.sides[0][: counts[0]]), tuple(case.sides[1][: counts[1]]))
         # What one record alone says is due a grace after it.
         may_be = number > 1 or (number == 1 and arrived_us >= min(terms.grace_us) + (before[0] or before[1])[0].ts_us)
         for claim in claims(before, terms) if may_be else ():
             if claim.due_us <= arrived_us or not claim.clocks:
-                former.setdefault((claim.kind, claim.origin, claim.clocks), claim)
+                rootless = any(fold(side).rootless for side in before)  # what is said of it proves nothing
+                former.setdefault((claim.kind, claim.origin, claim.clocks, rootless), claim)
         counts[o] += 1
     now = claims((tuple(case.sides[0]), tuple(case.sides[1])), terms)
     standing = [claim for claim in now if is_due(claim)]

@@ -12,6 +12,7 @@ how far the other topic happens to have been read; a discrepancy that stands is 
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -63,6 +64,9 @@ class Rules(NamedTuple):
     """How long the windows are in which net changes are compared; 0: they are not."""
     enable_alerts: bool = True
     """False: transitions are recorded, and notify nobody."""
+
+
+_watermark = attrgetter("watermark_us")
 
 
 class TradeBook:
@@ -373,7 +377,9 @@ class TradeBook:
         """Let a restored case be judged when it falls due, and when what it is parked for changes."""
         clocks = account.clocks
         judgement = judge(case, (clocks[0].watermark_us, clocks[1].watermark_us), account.terms)
-        self._wait(account, case, judgement.ahead)
+        for claim in judgement.ahead:
+            for o in claim.clocks:  # whichever turns out to be the slowest: they may not be where they were yet
+                account.clocks[o].deadlines.add(claim.due_us, case.key)
         account.parked.discard(case.key)
         held = self._held(case)
         for of_time, said in ((judgement.standing, held), (judgement.passed, case.opened)):
@@ -383,9 +389,9 @@ class TradeBook:
 
     def _wait(self, account: Account, case: Case, ahead: list[Claim]) -> None:
         for claim in ahead:
-            for o in claim.clocks:
-                if account.clocks[o].watermark_us < claim.due_us:
-                    account.clocks[o].deadlines.add(claim.due_us, case.key)
+            behind = [account.clocks[o] for o in claim.clocks if account.clocks[o].watermark_us < claim.due_us]
+            if behind:  # when the slowest has passed, the others are looked at again
+                min(behind, key=_watermark).deadlines.add(claim.due_us, case.key)
 
     def _proven(self, account: Account, case: Case, claim: Claim) -> bool:
         """Whether absence, where the claim rests on it, is promised to be a fault and nothing is known to be lost."""
