@@ -176,8 +176,7 @@ class RestReader:
             due = bisect_left(times_us, lane.wakes_at_us(origin, "fills", source) + within_us, lo=at, hi=end)
             if due == end:
                 break
-            for line in range(max(due - 1, at), due + 1):
-                lane.pass_over(origin, "fills", source, times_us[line] - within_us, self._time_us(rest.lifting[due]))
+            lane.pass_over(origin, "fills", source, times_us[due] - within_us, self._time_us(rest.lifting[due]))
             at = bisect_right(times_us, times_us[due], lo=due, hi=end)
         if first < end or rest.file.spool is not None:
             newest_us = times_us[end - 1] if first < end else -1
