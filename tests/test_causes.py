@@ -488,6 +488,30 @@ def test_an_order_explains_nothing_of_another_time_or_instrument() -> None:
         assert all(alert.notify and told.alert_id not in alert.explained_by for alert in alerts)
 
 
+def test_an_order_that_was_over_explains_nothing_later_also_where_snapshots_are_ambiguous() -> None:
+    """Each of them was taken when a fill came, so what changed before might show late; but the order was over."""
+    desk = desk_without_fills(
+        *an_order(10, "1.5"), t("internal", 10, "1"),
+        *an_order(30, "0.1", order_id="o2"), t("internal", 30, "0.1", order_id="o2"),
+        *an_order(60, "0.2", order_id="o3"), t("internal", 60, "0.2", order_id="o3"),
+        *positions((0, "0"), (10, "1"), (30, "1.1"), (60, "1.8")),
+    )  # fmt: skip
+    (told,) = desk.newest(kind="order_mismatch")
+    (cross,) = desk.newest(kind="position_mismatch")
+    assert told.notify
+    assert says(cross) == (True, [], [("unexplained", "0.5")])
+
+
+def test_an_order_that_may_have_filled_before_an_interval_is_not_said_to_have_moved_more_than_was_seen() -> None:
+    events = [*an_order(20, "1", origin="internal"), order("internal", 21, "filled", "3")]
+    desk = Desk(contracts(grace_us=5 * SECOND, order_within_us=5_000, **OURS))
+    desk.hear(*both(ledger, "d", -20, "100"), *events, *positions((0, "0"), (20, "1"), (21, "3"), (40, "3")))
+    desk.pass_by(100)
+    first, second = sorted(desk.newest(kind="position_mismatch"), key=lambda alert: alert.event_us)
+    assert says(first) == (True, [], [("unexplained", "1")])
+    assert says(second) == (True, [], [("unexplained", "2")])
+
+
 def test_orders_tell_no_position_side_so_they_explain_none_of_hedge_mode() -> None:
     desk = desk_without_fills(*an_order(10, "4"), *positions((0, "0"), (20, "4"), position_side="long"))
     (cross,) = desk.newest(kind="position_mismatch")

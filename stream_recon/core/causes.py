@@ -154,11 +154,17 @@ def same_difference(finding: Finding, others: Iterable[tuple[str, Finding]]) -> 
 class Share(NamedTuple):
     """What one cause would account for."""
 
-    began_us: int
+    since_us: int | None
     ts_us: int
     alert_id: str
     moved: Decimal
     fee: Decimal
+
+    def lies_in(self, finding: Finding) -> bool:
+        """Whether it was in the finding's interval for certain: of an order all of its fills that were lacking."""
+        if self.since_us is None or finding.interval is None:
+            return True
+        return finding.interval.from_us < self.since_us and self.ts_us <= finding.interval.to_us
 
 
 def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf) -> tuple[list[SplitPart], list[str]]:
@@ -172,7 +178,7 @@ def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf
     if finding.residual is None:
         return [], []
     shares = [share for share in (_share(cause, finding, instrument_of) for cause in causes) if share is not None]
-    near = [each for each in shares if each.began_us >= finding.span_us[0] and each.ts_us <= finding.span_us[1]]
+    near = [each for each in shares if finding.span_us[0] <= each.ts_us and each.lies_in(finding)]
     chosen = _accounting(near, finding) or _accounting(shares, finding) or near
     known = sum((share.moved for share in chosen), start=ZERO)
     fees = sum((share.fee for share in chosen), start=ZERO)
@@ -188,14 +194,14 @@ def split(finding: Finding, causes: Iterable[Cause], instrument_of: InstrumentOf
 
 
 def _share(cause: Cause, finding: Finding, instrument_of: InstrumentOf) -> Share | None:
-    """What a cause would account for; None: nothing, or it came after."""
-    if cause.began_us > finding.span_us[1]:
+    """What a cause would account for; None: nothing, or it came after, or is an order that was over before."""
+    if cause.began_us > finding.span_us[1] or (cause.since_us is not None and cause.ts_us < finding.span_us[0]):
         return None
     ours, theirs = (_effect(cause, o, finding, instrument_of) for o in (0, 1))
     moved = finding.signs[0] * ours[0] + finding.signs[1] * theirs[0]
     fee = finding.signs[0] * ours[1] + finding.signs[1] * theirs[1]
     if moved or fee or _moves_untold(cause, finding, instrument_of):
-        return Share(cause.began_us, cause.ts_us, cause.alert_id, moved, fee)
+        return Share(cause.since_us, cause.ts_us, cause.alert_id, moved, fee)
     return None
 
 
