@@ -59,6 +59,11 @@ class Comparison:
         """Records by what became of them."""
         return self._lane.counts
 
+    @property
+    def unconfirmed(self) -> dict[str, int]:
+        """How many positions and balances moved after the last snapshot of them."""
+        return dict(self._lane.books.unconfirmed())
+
     def add(self, name: str, pack: list[Line]) -> None:
         """Step over some lines of one log."""
         tape = self._tapes.setdefault(name, Tape(name, 0, 1))

@@ -291,6 +291,8 @@ class Outcome(NamedTuple):
     counts: dict[str, int]
     unused: list[str]
     """Contracts that no record was under, as they are told apart."""
+    unconfirmed: dict[str, int]
+    """How many positions and balances moved after the last snapshot of them."""
 
 
 class FileComparison:
@@ -335,7 +337,10 @@ class FileComparison:
         self.lane.tick(ended)
         self.lane.conditions.say_exactly()
         self.take()
-        return Outcome(list(self._newest.values()), self._rejected, lines, dict(self.lane.counts), self.heard.unused())
+        return Outcome(
+            list(self._newest.values()), self._rejected, lines, dict(self.lane.counts), self.heard.unused(),
+            dict(self.lane.books.unconfirmed()),
+        )  # fmt: skip
 
 
 class Packs(Protocol):

@@ -214,6 +214,21 @@ def test_a_recording_in_which_we_never_speak_does_not_agree(tmp_path: Path, reco
     assert ("NEVER_SENT", "internal", "fills", len(accounts)) in said
 
 
+@pytest.mark.parametrize("type_name", [(), ("--type", "full")])
+def test_what_moved_after_the_last_snapshot_does_not_pass_for_agreement(
+    tmp_path: Path, type_name: tuple[str, ...]
+) -> None:
+    lines = (DATA / "binance_usdm" / "events.jsonl").read_text().splitlines()
+    last = max(n for n, line in enumerate(lines) if '"type":"position"' in line.replace(" ", ""))
+    words = ("--contracts", EXAMPLES / "contracts" / "binance_usdm.yaml", "--instruments",
+             EXAMPLES / "instruments.json", *type_name)  # fmt: skip
+    whole = run("reconcile", write(tmp_path / "whole", lines), *words)
+    assert "moved after" not in whole.err
+    silent = [line for n, line in enumerate(lines) if n < last // 2 or '"origin":"internal"' in line.replace(" ", "")]
+    done = run("reconcile", write(tmp_path / "silent", silent), *words)
+    assert "moved after the last snapshot: nothing is held against what moved since." in done.err
+
+
 def test_how_many_wait_is_told_exactly_in_the_end(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     lines = (DATA / "hyperliquid" / "events.jsonl").read_text().splitlines(keepends=True)

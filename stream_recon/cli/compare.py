@@ -169,6 +169,7 @@ def _by_type(
     outcome = Outcome(
         newest=[*result.discrepancies, *result.conditions], rejected=run.comparison.rejected,
         lines=run.comparison.lines, counts=run.comparison.counts, unused=run.comparison.heard.unused(),
+        unconfirmed=run.comparison.unconfirmed,
     )  # fmt: skip
     return outcome, result
 
@@ -218,12 +219,17 @@ def _answer(
 
 def _remarks(outcome: Outcome, result: ReconciliationResult | None) -> Iterator[str]:
     """What has to be said beside the answer."""
+    from stream_recon.core.wording import counted
+
     for bad in outcome.rejected:
         yield f"{bad.file}, line {bad.line}: {bad.reason}: {bad.detail}"
     if outcome.unused and outcome.lines:
         yield f"No record is under these contracts: {', '.join(outcome.unused)}. Are venue and account right?"
     if outcome.rejected and all(bad.reason == "wrong_origin" for bad in outcome.rejected):
         yield "Are --internal and --exchange swapped?"
+    if outcome.unconfirmed:
+        moved = " and ".join(counted(count, kind) for kind, count in sorted(outcome.unconfirmed.items()))
+        yield f"{moved} moved after the last snapshot: nothing is held against what moved since."
     if result is not None:
         yield from (f"{note}." for note in [*result.notes, *_unsettled(result)])
 
@@ -249,6 +255,7 @@ def _summary(
         "duplicates": outcome.counts.get("duplicate", 0),
         **summary_of(breaks, conditions),
         "verdicts": outcome.counts,
+        "unconfirmed": outcome.unconfirmed,
         "cleared": sum(alert.status == "CLEARED" for alert in outcome.newest),
         "seconds": round(seconds, 3),
     }

@@ -501,6 +501,11 @@ class Books:
                 example = " ".join((account.name, *such[0])) if such else account.name
                 self.conditions.cannot_know(account, o, stream, reason, count, example)
 
+    def unconfirmed(self) -> Counter[str]:
+        """How many positions and balances moved after the last snapshot that they are held against."""
+        books = (account.book for account in self.directory.accounts.values() if account.book is not None)
+        return Counter(subject[0] for book in books for subject in book.states.unconfirmed())
+
     def take_changes(self) -> list[BookState]:
         """What was put into books since this was last asked for."""
         accounts, self.touched[:] = list(self.touched), []

@@ -553,6 +553,18 @@ class States:
             return -1
         return max(state.summed_up_us, state.equal_base_us + 1) if of_both else state.summed_up_us
 
+    def unconfirmed(self) -> Iterator[tuple[str, ...]]:
+        """The keys that moved after the last snapshot of them that they are held against."""
+        for subject, state in self.keys.items():
+            for track in state.tracks:
+                told = state.snapshots[track.origin]
+                moved = (("balance" if subject[0] == "balance" else "position", track.sources.fills),
+                         ("ledger", track.sources.ledger))  # fmt: skip
+                axes = (self.axes[what, o].get(track.key) for what, o in moved if o is not None)
+                if told and any(axis and axis.marks and axis.marks[-1][0] > told[-1].ts_us for axis in axes):
+                    yield subject
+                    break
+
     # -- forgetting ---------------------------------------------------------------------------------------------------
 
     def trim(self, before_us: int) -> None:
