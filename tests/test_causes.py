@@ -13,7 +13,7 @@ from stream_recon.core.lane import Batch, Lane
 from stream_recon.core.memory import Changes
 from stream_recon.core.trades import Rules
 from stream_recon.domain.decode import decode_pack
-from stream_recon.domain.discrepancies import Discrepancy, FeedCondition
+from stream_recon.domain.discrepancies import Discrepancy, FeedCondition, FieldDifference
 from stream_recon.domain.events import ORIGINS
 from stream_recon.domain.instruments import Instruments
 from tests.oracles.worlds import INSTRUMENTS, SECOND, STREAM_OF, STREAMS, T, balance, fill, ledger, order, position
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stream_recon.domain.contracts import Contracts
-    from stream_recon.domain.events import Origin, Stream
+    from stream_recon.domain.events import Origin, Side, Stream
     from tests.oracles.movements import Event
 
 NOW = T + 10**12
@@ -402,6 +402,28 @@ def test_a_fill_that_only_its_order_tells_is_one_alert(
         desk.restart()
         desk.pass_by(200)
         assert len(desk.published) == before
+
+
+@pytest.mark.parametrize(("side", "other"), [("buy", "sell"), ("sell", "buy")])
+def test_a_fill_on_the_other_side_than_its_order_is_not_a_part_of_it(side: Side, other: Side) -> None:
+    desk = Desk(contracts(grace_us=5 * SECOND))
+    desk.hear(*an_order(10, "4", origin="internal", side=side), fill("internal", "t", 10, "4", side=other))
+    desk.pass_by(100)
+    (found,) = desk.newest(kind="order_mismatch", compared="internal:fills")
+    assert (found.residual, found.fields) == ("8", [FieldDifference("cum_qty", "-4", "4", "-8")])
+    assert found.cause == "internal reports 4 of this order filled, its own fills come to -4"
+
+
+def test_a_fill_that_one_side_has_on_the_wrong_side_explains_its_order() -> None:
+    desk = Desk(contracts(grace_us=5 * SECOND))
+    for origin in ORIGINS:
+        desk.hear(*an_order(10, "4", origin=origin))
+    desk.hear(fill("internal", "t", 10, "4", side="sell"), fill("exchange", "t", 10, "4", side="buy"))
+    desk.pass_by(100)
+    roots = sorted(alert.alert_id for alert in desk.newest(identity="trade"))
+    (found,) = desk.newest(kind="order_mismatch")
+    assert len(roots) == 2
+    assert says(found) == (False, roots, [("known_causes", "8")])
 
 
 def test_an_order_of_which_both_report_the_same_is_one_cause() -> None:

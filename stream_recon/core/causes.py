@@ -112,7 +112,8 @@ def _effect(cause: Cause, o: int, finding: Finding, instrument_of: InstrumentOf)
                 move.order_id,
                 move.client_order_id,
             }:
-                moved += to_decimal(move.qty)
+                qty = to_decimal(move.qty)
+                moved += qty if move.side == finding.names["side"] else -qty
         elif finding.identity == "position":
             if position_key(move.instrument, move.position_side) == _position(finding):
                 moved += move.signed_qty()

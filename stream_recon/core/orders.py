@@ -18,7 +18,7 @@ from stream_recon.core.findings import Finding, Told, Unknown, Verdict
 from stream_recon.core.movements import ZERO
 from stream_recon.domain.amounts import EXACT, plain, to_decimal
 from stream_recon.domain.discrepancies import FieldDifference
-from stream_recon.domain.events import ORIGINS, OrderStatus
+from stream_recon.domain.events import ORIGINS, OrderStatus, Side
 
 if TYPE_CHECKING:
     from stream_recon.core.conditions import Doubted
@@ -41,6 +41,7 @@ class Update(Struct, array_like=True, gc=False):
     cum_qty: str
     ts_us: int
     seq: int
+    side: Side
     told: Told
 
     @property
@@ -50,7 +51,7 @@ class Update(Struct, array_like=True, gc=False):
 
     def repeats(self, other: Update) -> bool:
         """Whether it is a copy."""
-        return self.standing[:3] == other.standing[:3] and self.qty == other.qty
+        return self.standing[:3] == other.standing[:3] and (self.qty, self.side) == (other.qty, other.side)
 
 
 class Known(Struct, array_like=True):
@@ -61,7 +62,7 @@ class Known(Struct, array_like=True):
     newest: list[Update | None] = field(default_factory=lambda: [None, None])
     """By origin, the update that counts."""
     filled: list[Decimal] = field(default_factory=lambda: [ZERO, ZERO])
-    """By origin, the sum of its live fills."""
+    """By origin, what its live fills bought less what they sold."""
     is_begun: bool = False
     """An update with cum_qty 0 was seen: none of its fills can be older than the log."""
     is_named: bool = False
@@ -88,7 +89,7 @@ class Orders:
         """An update of side `o`; gives the order that it is about."""
         key = self._key(event.instrument, event.order_id, event.client_order_id)
         known = self._touch(key, event.ts_us)
-        update = Update(event.status, event.qty, event.cum_qty, event.ts_us, seq, told)
+        update = Update(event.status, event.qty, event.cum_qty, event.ts_us, seq, event.side, told)
         newest = known.newest[o]
         if newest is None or (update.standing > newest.standing and not update.repeats(newest)):
             known.newest[o] = update
@@ -104,8 +105,7 @@ class Orders:
         key = self._key(move.instrument, move.order_id, move.client_order_id)
         known = self._touch(key, move.ts_us)
         if move.sign:
-            qty = to_decimal(move.qty)
-            known.filled[o] = EXACT.add(known.filled[o], qty if move.sign > 0 else -qty)
+            known.filled[o] = EXACT.add(known.filled[o], move.signed_qty())
         return key
 
     def _key(self, instrument: str, order_id: str | None, client_id: str | None) -> OrderKey:
@@ -183,7 +183,10 @@ class Orders:
         )  # fmt: skip
 
     def _judge_sum(self, key: OrderKey, known: Known, o: int, verdict: Verdict) -> None:
-        """The live fills of an order add up to its cum_qty: its own origin's, or the other's where it sends none."""
+        """The live fills of an order add up to its cum_qty: its own origin's, or the other's where it sends none.
+
+        One of the other side of the market takes away what it should add.
+        """
         source = self.promises.first_that_sends("fill", (o, 1 - o))
         if not self.promises.sends(o, "order") or source is None:
             return
@@ -193,7 +196,7 @@ class Orders:
             if not any(known.newest) and self.promises.of(o, "order") == "complete":
                 verdict.unknown.append(Unknown("LOOKBACK_TRUNCATED", o, "orders", compared, key))
             return
-        filled = known.filled[source]
+        filled = known.filled[source] if newest.side == "buy" else known.filled[source].copy_negate()
         lacks = to_decimal(newest.cum_qty) - filled
         fields: list[FieldDifference] = []
         reason: Reason | None = None
@@ -239,7 +242,7 @@ class Orders:
                 identity="order",
                 compared=compared,
                 key=key,
-                names={"instrument": key[0], "order_id": key[1]},
+                names={"instrument": key[0], "order_id": key[1], "side": _side(known)},
                 event_us=known.newest_us,
                 due_us=known.newest_us + self.promises.wait_us,
                 cause=cause,
@@ -271,6 +274,11 @@ class Orders:
     def forget(self, key: OrderKey) -> None:
         """Let go of an order."""
         self.known.pop(key, None)
+
+
+def _side(known: Known) -> str:
+    """On which side of the market an order is, as one of its updates says."""
+    return next(update.side for update in known.newest if update is not None)
 
 
 def _reports_sentence(fields: list[FieldDifference], lacking: int) -> str:

@@ -124,12 +124,14 @@ def executed(events: Sequence[Event]) -> Decimal:
     return to_decimal(events[0]["qty"]) if events else ZERO
 
 
-def live(events: Sequence[Event]) -> Decimal:
-    """What of a trade still holds."""
+def live(events: Sequence[Event], side: str) -> Decimal:
+    """What of a trade still holds, for an order of that side of the market."""
     if not events or events[-1].get("exec") == "bust":
         return ZERO
     amended = [event for event in events if "ref_trade_id" in event]
-    return to_decimal((amended or events[:1])[-1]["qty"])
+    holds = (amended or events[:1])[-1]
+    qty = to_decimal(holds["qty"])
+    return qty if holds["side"] == side else qty.copy_negate()
 
 
 def with_profits(fills: Iterable[Event], instruments: Instruments) -> list[Event]:

@@ -86,7 +86,10 @@ def order_effects(
     key = (account(fill), fill["instrument"], fill["order_id"])
     found = {
         "internal:exchange": EXACT.subtract(executed(counted["exchange"]), executed(counted["internal"])),
-        **{f"{origin}:fills": EXACT.subtract(executed(counted[origin]), live(told[origin])) for origin in ORIGINS},
+        **{
+            f"{origin}:fills": EXACT.subtract(executed(counted[origin]), live(told[origin], fill["side"]))
+            for origin in ORIGINS
+        },
     }
     return [Effect(order_finding(key, compared), residual) for compared, residual in found.items() if residual]
 

@@ -40,7 +40,7 @@ def judge_orders(book: Book) -> None:  # noqa: C901 - plain loops
                 if fill is not None:
                     orders[key_of(fill)].times.append(change.ts_us)
         for fill in book.live_fills(origin):
-            orders[key_of(fill)].filled[origin] += Decimal(fill["qty"])
+            orders[key_of(fill)].filled[origin, fill["side"]] += Decimal(fill["qty"])
     for key in sorted(orders):
         judge_reports(book, key, orders[key])
         for origin in OTHER:
@@ -53,7 +53,8 @@ class Order:
     def __init__(self) -> None:
         self.times: list[int] = []
         self.updates: dict[Origin, list[Event]] = {"internal": [], "exchange": []}
-        self.filled: dict[Origin, Decimal] = defaultdict(Decimal)
+        self.filled: dict[tuple[Origin, str], Decimal] = defaultdict(Decimal)
+        """By origin and side of the market."""
 
     def newest(self, origin: Origin) -> Event | None:
         """The update that counts, whatever came last."""
@@ -115,11 +116,13 @@ def judge_sum(book: Book, key: Key, order: Order, origin: Origin) -> None:
     source = book.first_that_sends("fill", (origin, OTHER[origin]))
     if not book.sends(origin, "order") or source is None:
         return
-    newest, filled = order.newest(origin), order.filled[source]
+    newest = order.newest(origin)
     if newest is None:
         if not any(order.updates.values()) and book.promise(origin, "order") == "complete":
             book.found.unknown.append(Unknown("LOOKBACK_TRUNCATED", book.name, origin, key))
         return
+    other = "sell" if newest["side"] == "buy" else "buy"
+    filled = order.filled[source, newest["side"]] - order.filled[source, other]
     lacks = Decimal(newest["cum_qty"]) - filled
     fields: list[tuple[str, str | None, str | None]] = []
     reason = None
