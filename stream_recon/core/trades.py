@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 PROFITS = "\x1e"
 """Before the realised profit that each side told, after a content that is put away."""
-MISSING: frozenset[Kind] = frozenset({"missing_internal", "missing_exchange"})
 COPIES_KEPT = 8
 """Differing copies of one fill kept by side; of more than that, only the number is known."""
 
