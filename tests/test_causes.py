@@ -437,6 +437,24 @@ def test_an_order_of_which_both_report_the_same_is_one_cause() -> None:
     assert says(cross) == (True, [ours.alert_id], [("known_causes", "4"), ("unexplained", "5")])
 
 
+def test_fills_that_nothing_is_held_against_yet_are_kept_without_what_we_do_not_know() -> None:
+    """They may be held against a position later, and a source may write whatever it likes beside what we read."""
+    desk = Desk(contracts(grace_us=5 * SECOND, internal={"orders": None, "positions": None, "balances": None,
+                          "ledger": None}, exchange={"orders": None, "positions": None, "balances": None,
+                          "ledger": None}))  # fmt: skip
+    desk.hear(*(event for n in range(20) for event in both(fill, f"t{n}", n, "1", note="x" * 50_000)))
+    (account,) = desk.lane.directory.by_name.values()
+    assert account.book is not None
+    account.book.gather()
+    kept = [value for side in account.book._idle for pack in side for value in pack.fills if isinstance(value, bytes)]
+    assert len(kept) == 40
+    assert max(map(len, kept)) < 400
+    desk.hear(*positions((5.5, "6"), (30, "21")))
+    desk.pass_by(100)
+    (cross,) = desk.newest(kind="position_mismatch", compared="exchange:own")
+    assert cross.residual == "1"
+
+
 def test_of_two_reports_that_differ_the_other_sides_counts() -> None:
     desk = desk_without_fills(
         *an_order(10, "4"), *an_order(10, "6", origin="internal"), *positions((0, "0"), (20, "4")), said=BOTH

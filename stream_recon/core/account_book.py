@@ -16,6 +16,8 @@ from heapq import heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import msgspec
+
 from stream_recon.core.causes import Cause, subjects_of
 from stream_recon.core.findings import Told
 from stream_recon.core.keeping import BookState, PartsState
@@ -63,6 +65,8 @@ JUDGED_KINDS: frozenset[Kind] = frozenset({
 FOLD: Subject = ("fold",)
 PARTS_KEPT = 1_000
 """Balances of one asset that tell their parts and can be judged anew."""
+SHORT_BYTES = 1_024
+"""A record of that length is kept as it was sent."""
 TAPE_LIMIT = 2_000
 """Fills that wait to be counted; more are counted before anything is due."""
 
@@ -82,7 +86,7 @@ class _Idle(NamedTuple):
     """Fills that nothing is held against."""
 
     fills: Sequence[bytes | Move]
-    """As they were sent: a third of what they take when they are decoded."""
+    """As they were sent: a third of what they take when they are decoded; long ones without what we do not know."""
     first_seq: int
     """The place of the first; of moves each says its own."""
     until_us: int
@@ -198,7 +202,7 @@ class AccountBook:
         """A trade counts from its own time on; gives the place of its record."""
         if self.is_idle:
             fresh = self._idle_fresh[o]
-            fresh.append(value)
+            fresh.append(value if len(value) <= SHORT_BYTES else _ENCODE(fill))
             if fill.ts_us > self._idle_fresh_us[o]:  # noqa: PLR1730 - the hot path
                 self._idle_fresh_us[o] = fill.ts_us
             if not self.touched:
@@ -561,6 +565,7 @@ class AccountBook:
 
 
 _ts_us = attrgetter("ts_us")
+_ENCODE = msgspec.json.Encoder().encode
 
 
 def _moves_of(o: int, pack: _Idle) -> list[Move]:

@@ -558,8 +558,7 @@ class States:
         for subject, state in self.keys.items():
             for track in state.tracks:
                 told = state.snapshots[track.origin]
-                moved = (("balance" if subject[0] == "balance" else "position", track.sources.fills),
-                         ("ledger", track.sources.ledger))  # fmt: skip
+                moved = ((subject[0], track.sources.fills), ("ledger", track.sources.ledger))
                 axes = (self.axes[what, o].get(track.key) for what, o in moved if o is not None)
                 if told and any(axis and axis.marks and axis.marks[-1][0] > told[-1].ts_us for axis in axes):
                     yield subject
